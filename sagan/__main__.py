@@ -1,0 +1,5 @@
+"""`python -m sagan` is the `sagan` command."""
+
+from sagan.cli import entry
+
+entry()
