@@ -22,7 +22,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def hints(section: Any) -> dict[str, Any]:
-    return typing.get_typehints(section)
+    return typing.get_type_hints(section)
 
 
 def parse(text: str, hint: Any, key: str) -> Any:
