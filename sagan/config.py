@@ -11,7 +11,22 @@ from typing import Any, Literal
 
 from sagan.typed import ConfigError, build, check_types, require
 
-__all__ = ["Config", "ConfigError", "differences", "from_json", "leaves", "to_json"]
+__all__ = [
+    "CheckpointConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "EvalConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "differences",
+    "from_json",
+    "leaves",
+    "to_json",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +62,6 @@ class ModelConfig:
     attention: tuple[int, ...] = (16,)  # feature map sizes with self-attention; () is SNGAN
     attention_d: tuple[int, ...] | None = None  # for the discriminator, where it differs
     attention_variant: Literal["released", "paper"] = "released"
-    attention_algorithm: Literal["full", "chunked"] = "full"
     spectral_norm_g: bool = True
     spectral_norm_d: bool = True
     init: Literal["xavier", "orthogonal"] = "xavier"
@@ -131,9 +145,10 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    """How often one line of scalars is written."""
+    """How often one line of scalars is written, and of which weights sigma is in it."""
 
     every_steps: int = 100
+    sigma: tuple[str, ...] = ("g/linear", "g/attention", "g/output", "d/attention", "d/head")
 
     def __post_init__(self) -> None:
         check_types(self, "log")
@@ -238,7 +253,6 @@ _MAY_CHANGE = {
     "train.steps",
     "train.parallel",
     "train.steps_per_dispatch",
-    "model.attention_algorithm",
 }
 _MAY_CHANGE_SECTIONS = {"log", "sample", "checkpoint", "eval"}
 

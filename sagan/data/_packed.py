@@ -1,0 +1,82 @@
+"""A whole set as two arrays, decoded once and kept in the cache folder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from sagan.data import Source
+from sagan.typed import ConfigError
+from sagan.writers import Progress
+
+_SMALL = 5000  # images; below that, decoding again is quicker than looking for a file
+_CHUNK = 500
+
+
+def cache_folder() -> Path:
+    """`$SAGAN_CACHE`, or `~/.cache/sagan`."""
+    return Path(os.environ.get("SAGAN_CACHE", "~/.cache/sagan")).expanduser()
+
+
+def num_bytes(source: Source, image_size: int) -> int:
+    """Gives the size of a set's images in memory."""
+    return len(source) * image_size * image_size * 3
+
+
+def arrays(
+    source: Source, image_size: int
+) -> tuple[UInt8[np.ndarray, "N S S 3"], Int32[np.ndarray, " N"]]:
+    """Reads a whole set, from the cache folder if it was read before.
+
+    Raises: ConfigError if a label is not one of the source's classes.
+    """
+    shape = (len(source), image_size, image_size, 3)
+    if len(source) <= _SMALL:
+        images, labels = np.empty(shape, np.uint8), np.empty(len(source), np.int32)
+        _fill(source, images, labels)
+        return images, labels
+    folder = cache_folder() / "data"
+    image_file, label_file = (folder / f"{source.key}.{n}.npy" for n in ("images", "labels"))
+    if not (image_file.exists() and label_file.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = image_file.with_name(f".{image_file.name}.{os.getpid()}")
+        packed = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        labels = np.empty(len(source), np.int32)
+        try:
+            _fill(source, packed, labels)
+            packed.flush()
+        except BaseException:
+            temporary.unlink()
+            raise
+        temporary_labels = label_file.with_name(f".{label_file.name}.{os.getpid()}.npy")
+        np.save(temporary_labels, labels)
+        temporary_labels.replace(label_file)
+        temporary.replace(image_file)
+    images = np.load(image_file, mmap_mode="r", allow_pickle=False)
+    labels = np.load(label_file, allow_pickle=False)
+    if images.shape != shape or labels.shape != shape[:1]:
+        raise ConfigError(f"{image_file} does not hold {shape}; remove it to have it made again")
+    return images, labels
+
+
+def _fill(source: Source, images: np.ndarray, labels: np.ndarray) -> None:
+    progress = Progress("reading", len(source), enabled=len(source) > _SMALL)
+    for index in range(len(source)):
+        example = source[index]
+        images[index], labels[index] = example["image"], example["label"]
+        if index % _CHUNK == 0:
+            progress.update(index)
+    progress.update(len(source))
+    progress.close()
+    check_labels(source, labels)
+
+
+def check_labels(source: Source, labels: np.ndarray) -> None:
+    """Raises: ConfigError naming the first image whose label is out of range."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(source.class_names)))
+    if len(wrong):
+        raise ConfigError(
+            f"image {wrong[0]} has label {labels[wrong[0]]}; "
+            f"allowed: 0 … {len(source.class_names) - 1}"
+        )

@@ -1,0 +1,199 @@
+"""Devices and processes: the only place that says how one program runs on many of them.
+
+The program is written for one device, with a named axis `data` and explicit collectives.
+`Devices.compile` maps it over all devices of all processes, as `jit(shard_map)` (the default:
+the state is one replicated array, which restores on any topology) or as `pmap` (the state has a
+leading device axis while it trains). Both run the same per-device program.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from sagan.typed import ConfigError
+
+AXIS = "data"
+
+COORDINATOR = "SAGAN_COORDINATOR"
+NUM_PROCESSES = "SAGAN_NUM_PROCESSES"
+PROCESS_ID = "SAGAN_PROCESS_ID"
+_SHUTDOWN_SECONDS = 10  # a failed process does not keep the others waiting for longer
+
+
+def initialize() -> None:
+    """Joins the other processes of this job, if there are any.
+
+    `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` say so
+    explicitly; without them, clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud
+    TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 60) bound the waits.
+
+    Raises: ConfigError if only some of the three variables are set, or if joining fails.
+    """
+    given = {n: os.environ.get(n) for n in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)}
+    explicit: dict[str, Any] = {}
+    if any(given.values()):
+        absent = [name for name, value in given.items() if not value]
+        if absent:
+            raise ConfigError(f"{', '.join(absent)} must be set along with {COORDINATOR}")
+        explicit = {
+            "coordinator_address": given[COORDINATOR],
+            "num_processes": int(given[NUM_PROCESSES] or 0),
+            "process_id": int(given[PROCESS_ID] or 0),
+        }
+    elif not _in_cluster():
+        return
+    timeout = int(os.environ.get("SAGAN_INIT_TIMEOUT", "300"))
+    try:
+        jax.distributed.initialize(
+            **explicit,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=int(os.environ.get("SAGAN_HEARTBEAT", "60")),
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        )
+    except Exception as error:
+        where = explicit.get("coordinator_address", "the detected cluster")
+        raise ConfigError(f"could not join {where} within {timeout} s: {error}") from error
+    from jax.experimental import multihost_utils
+
+    # The first collective of some backends has a short deadline, which compile skew outruns.
+    multihost_utils.sync_global_devices("start")
+
+
+def _in_cluster() -> bool:
+    from jax._src import clusters
+
+    return any(
+        cluster.is_env_present() and not cluster.opt_in_only_method
+        for cluster in clusters.ClusterEnv._cluster_types
+    )
+
+
+def is_main() -> bool:
+    """Says whether this process writes what is written once."""
+    return jax.process_index() == 0
+
+
+class Devices:
+    """All devices of all processes, as one axis.
+
+    Attributes:
+      form: `shard_map` or `pmap`.
+      count: devices in all; `local_count` of them belong to this process.
+      first: position along the axis of this process's first device.
+    """
+
+    def __init__(self, form: str = "shard_map"):
+        # Ordered by process, so that a process's devices are neighbours along the axis.
+        devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+        self.form = form
+        self.count = len(devices)
+        self.local_count = jax.local_device_count()
+        self.first = [d.process_index for d in devices].index(jax.process_index())
+        self._mesh = jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+        self._replicated = NamedSharding(self._mesh, PartitionSpec())
+        local = devices[self.first : self.first + self.local_count]
+        self._local_mesh = jax.sharding.Mesh(np.array(local), (AXIS,), axis_types=(AxisType.Auto,))
+        self._stacked = NamedSharding(self._local_mesh, PartitionSpec(AXIS))
+
+    def create(self, make: Callable[[], Any]) -> Any:
+        """Computes a pytree once per process, identically, as one replicated global array each."""
+        return jax.jit(make, out_shardings=self._replicated, compiler_options=_run_once())()
+
+    def abstract(self, make: Callable[[], Any]) -> Any:
+        """Gives the shapes, dtypes and shardings of what `create` would make."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._replicated),
+            jax.eval_shape(make),
+        )
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts host arrays, the same in every process, on every device."""
+
+        def put(x: Any) -> jax.Array:
+            x = np.asarray(x)
+            return jax.make_array_from_process_local_data(self._replicated, x, x.shape)
+
+        return jax.tree.map(put, tree)
+
+    def enter(self, tree: Any) -> Any:
+        """Takes a replicated tree into the form that compiled programs carry."""
+        if self.form == "shard_map":
+            return tree
+
+        def stack(x: jax.Array) -> jax.Array:
+            local = np.asarray(x.addressable_data(0))
+            copies = np.broadcast_to(local, (self.local_count, *local.shape))
+            return jax.device_put(copies, self._stacked)
+
+        return jax.tree.map(stack, tree)
+
+    def leave(self, tree: Any) -> Any:
+        """Takes a tree back from the form that compiled programs carry; inverse of `enter`."""
+        if self.form == "shard_map":
+            return tree
+        return self.replicate(jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree))
+
+    def fetch(self, tree: Any) -> Any:
+        """Copies a carried tree to the host: numpy arrays, without a device axis."""
+        values = jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree))
+        return values if self.form == "shard_map" else jax.tree.map(lambda x: x[0], values)
+
+    def shard(self, batch: Any, axis: int) -> Any:
+        """Spreads this process's part of a global batch over its devices.
+
+        Args:
+          batch: host arrays whose `axis` is this process's share of the global batch.
+          axis: position of the batch axis; in front of it are steps and discriminator updates.
+        """
+        spec = PartitionSpec(*[None] * axis, AXIS)
+
+        def put(x: np.ndarray) -> jax.Array:
+            if self.form == "shard_map":
+                return jax.make_array_from_process_local_data(NamedSharding(self._mesh, spec), x)
+            each = x.shape[axis] // self.local_count
+            x = x.reshape(*x.shape[:axis], self.local_count, each, *x.shape[axis + 1 :])
+            return jax.device_put(x, NamedSharding(self._local_mesh, spec))
+
+        return jax.tree.map(put, batch)
+
+    def compile(self, program: Callable[..., Any], batch_axis: int) -> Callable[..., Any]:
+        """Maps `program(state, data, batch) -> (state, scalars)` over all devices.
+
+        Args:
+          program: for one device, under the axis name `AXIS`; it must make its outputs the same
+            on all of them. `state` is donated; `data` is replicated; `batch` is split.
+          batch_axis: the axis of `batch` that `shard` was called with.
+        """
+        if self.form == "pmap":
+            return jax.pmap(
+                program, axis_name=AXIS, in_axes=(0, 0, batch_axis), donate_argnums=(0,)
+            )
+        whole, split = PartitionSpec(), PartitionSpec(*[None] * batch_axis, AXIS)
+        mapped = jax.shard_map(
+            program,
+            mesh=self._mesh,
+            in_specs=(whole, whole, split),
+            out_specs=(whole, whole),
+            check_vma=False,  # gradients of the local loss, averaged by an explicit pmean
+        )
+        return jax.jit(mapped, donate_argnums=(0,))
+
+
+def _run_once() -> dict[str, bool | int]:
+    """Gives compiler options for a program that runs once: on the CPU, LLVM's work is the cost."""
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def first_index(per_device: int) -> jax.Array:
+    """Gives, inside a mapped program, the global index of this device's first batch element."""
+    return jax.lax.axis_index(AXIS) * per_device
+
+
+mean_over_devices = functools.partial(jax.lax.pmean, axis_name=AXIS)

@@ -1,0 +1,193 @@
+"""SAGAN: residual generator and projection discriminator with self-attention, 8 to 256 px.
+
+With `model.attention=none` this is SNGAN with spectral norm in both players.
+Source: SAGAN (arXiv:1805.08318) and its released code (128 px); StudioGAN's widths (32, 64 px).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sagan.config import ModelConfig
+from sagan.layers.attention import SelfAttention
+from sagan.layers.conv import Conv
+from sagan.layers.norm import BatchNorm
+from sagan.layers.resblock import DiscriminatorBlock, GeneratorBlock
+from sagan.models import Networks
+from sagan.typed import ConfigError
+
+
+class Widths(NamedTuple):
+    """Channels of each block, in multiples of the base width."""
+
+    g_first: int  # of the 4x4 map that z becomes
+    g: tuple[int, ...]  # each block doubles the size
+    d: tuple[int, ...]
+    d_down: int  # so many blocks halve the size, the rest keep it
+
+
+WIDTHS = {
+    8: Widths(4, (4,), (2, 2, 2), 1),
+    16: Widths(4, (4, 4), (2, 2, 2), 2),
+    32: Widths(4, (4, 4, 4), (2, 2, 2, 2), 2),
+    64: Widths(16, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+    128: Widths(16, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+    256: Widths(16, (16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
+}
+
+
+def check(config: ModelConfig) -> None:
+    """Raises: ConfigError if the image size or an attention size does not exist here."""
+    size = config.image_size
+    if size not in WIDTHS:
+        raise ConfigError(f"model.image_size={size}; allowed: {', '.join(map(str, WIDTHS))}")
+    widths = WIDTHS[size]
+    maps = {  # feature map size -> channels of the last block that has it
+        "attention": {8 << i: config.g_channels * m for i, m in enumerate(widths.g)},
+        "attention_d": dict(_d_maps(config)),
+    }
+    wanted = {"attention": config.attention, "attention_d": config.discriminator_attention}
+    for field, sizes in wanted.items():
+        for attention in sizes:
+            channels = maps[field].get(attention)
+            if channels is None:
+                allowed = ", ".join(map(str, sorted(maps[field])))
+                raise ConfigError(
+                    f"model.{field}: no {attention} px feature map at image_size={size}; "
+                    f"allowed: {allowed}, or none"
+                )
+            if channels % 8:
+                raise ConfigError(
+                    f"model.{field}={attention} has {channels} channels there; "
+                    "attention needs a multiple of 8"
+                )
+    if isinstance(config.num_classes, str):
+        raise ConfigError(f"model.num_classes={config.num_classes!r} was not resolved")
+
+
+def build(
+    config: ModelConfig,
+    axis_name: str | None = None,
+    axis_index_groups: tuple[tuple[int, ...], ...] | None = None,
+) -> Networks:
+    """Makes both networks.
+
+    Args:
+      config: with `num_classes` a number or None.
+      axis_name, axis_index_groups: devices that share batch statistics; see `BatchNorm`.
+
+    Raises: ConfigError as `check`.
+    """
+    check(config)
+    dtype = jnp.dtype(config.dtype)
+    init = {
+        "xavier": nn.initializers.glorot_uniform(),
+        "orthogonal": nn.initializers.orthogonal(),
+    }[config.init]
+
+    def conv(kind: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+        return kind(*args, dtype=dtype, kernel_init=init, **kwargs)
+
+    attention = partial(SelfAttention, config.attention_variant, kernel_init=init, dtype=dtype)
+    norm = partial(
+        BatchNorm,
+        decay=config.batch_norm_decay,
+        epsilon=config.batch_norm_epsilon,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        dtype=dtype,
+    )
+    return Networks(
+        Generator(config, conv=conv, norm=norm, attention=attention, kernel_init=init),
+        Discriminator(config, conv=conv, attention=attention, kernel_init=init),
+    )
+
+
+class Generator(nn.Module):
+    """Latents (and labels) to images.
+
+    Source: SAGAN (arXiv:1805.08318), released `generator.py`.
+    """
+
+    config: ModelConfig
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    attention: Callable[..., nn.Module]
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "B Z"], label: Int[Array, " B"] | None, *, train: bool
+    ) -> Float[Array, "B S S 3"]:
+        config = self.config
+        base, widths = config.g_channels, WIDTHS[config.image_size]
+        dtype = jnp.dtype(config.dtype)
+        norm = partial(self.norm, config.num_classes)
+        first = base * widths.g_first
+        x = nn.Dense(16 * first, dtype=dtype, kernel_init=self.kernel_init, name="linear")(z)
+        x = x.reshape(-1, 4, 4, first)
+        for number, multiple in enumerate(widths.g, 1):
+            block = GeneratorBlock(base * multiple, self.conv, norm, name=f"block{number}")
+            x = block(x, label, train=train)
+            size = x.shape[1]
+            if size in config.attention:
+                x = self.attention(name=f"attention_{size}")(x)
+        x = nn.relu(self.norm(None, name="norm")(x, None, train=train))
+        x = self.conv(Conv, 3, 3, name="output")(x)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Images (and labels) to logits, by projection of the label on the summed features.
+
+    Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
+    """
+
+    config: ModelConfig
+    conv: Callable[..., nn.Module]
+    attention: Callable[..., nn.Module]
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
+    ) -> Float[Array, " B"]:
+        del train  # no batch statistics in the discriminator
+        config = self.config
+        base, widths = config.d_channels, WIDTHS[config.image_size]
+        pending = set(config.discriminator_attention)
+        x = image.astype(config.dtype)
+        for number, multiple in enumerate(widths.d, 1):
+            down = number <= widths.d_down
+            block = DiscriminatorBlock(
+                base * multiple, down, self.conv, first=number == 1, name=f"block{number}"
+            )
+            x = block(x)
+            size = x.shape[1]
+            if size in pending:
+                x = self.attention(name=f"attention_{size}")(x)
+                pending.remove(size)
+        h = nn.relu(x).sum((1, 2), dtype=jnp.float32)  # (B, C); sum, not mean
+        logits = nn.Dense(1, kernel_init=self.kernel_init, name="head")(h)[:, 0]
+        if config.num_classes is None:
+            return logits
+        # Xavier like the rest; nn.Embed's own default has another scale.
+        embed = nn.Embed(
+            config.num_classes, h.shape[-1], embedding_init=self.kernel_init, name="projection"
+        )
+        return logits + (h * embed(label)).sum(-1)
+
+
+def _d_maps(config: ModelConfig) -> list[tuple[int, int]]:
+    """Lists the discriminator's feature map sizes, each with the first block's channels there."""
+    widths = WIDTHS[config.image_size]
+    sizes: dict[int, int] = {}
+    size = config.image_size
+    for number, multiple in enumerate(widths.d, 1):
+        size = size // 2 if number <= widths.d_down else size
+        sizes.setdefault(size, config.d_channels * multiple)
+    return list(sizes.items())
