@@ -138,10 +138,14 @@ class Devices:
             return tree
         return self.replicate(jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree))
 
+    def local(self, tree: Any) -> Any:
+        """Gives a carried tree as arrays on this process's first device alone."""
+        one = jax.tree.map(lambda x: x.addressable_data(0), tree)
+        return one if self.form == "shard_map" else jax.tree.map(lambda x: x[0], one)
+
     def fetch(self, tree: Any) -> Any:
         """Copies a carried tree to the host: numpy arrays, without a device axis."""
-        values = jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree))
-        return values if self.form == "shard_map" else jax.tree.map(lambda x: x[0], values)
+        return jax.device_get(self.local(tree))
 
     def shard(self, batch: Any, axis: int) -> Any:
         """Spreads this process's part of a global batch over its devices.

@@ -1,0 +1,191 @@
+"""A work directory's config and checkpoints: the only code that knows their format.
+
+A checkpoint holds `state` (all that training needs), `sampler` (the averaged generator with its
+recomputed statistics: all that sampling and evaluation need) and `about` (JSON).
+"""
+
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
+
+from sagan import config as config_lib
+from sagan.config import Config
+from sagan.writers import replace_text
+
+_FOLDER = "checkpoints"
+_COMMITTED = "_CHECKPOINT_METADATA"  # Orbax writes it last
+
+
+class CheckpointError(Exception):
+    """No usable checkpoint, or one of another run (exit 4)."""
+
+
+def claim(workdir: Path, config: Config) -> None:
+    """Makes `workdir` the run `config`'s, or checks that it is.
+
+    Raises: CheckpointError listing the fields in which the run there differs.
+    """
+    file = workdir / "config.json"
+    if file.exists():
+        different = config_lib.differences(read_config(workdir), config)
+        if different:
+            raise CheckpointError(
+                f"{workdir} holds another run; these fields differ: {'; '.join(different)}"
+            )
+    workdir.mkdir(parents=True, exist_ok=True)
+    replace_text(file, config_lib.to_json(config) + "\n")
+    packages = ("sagan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions["python"] = platform.python_version()
+    replace_text(workdir / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+
+def read_config(workdir: Path) -> Config:
+    """Reads `config.json`; nothing found in a work directory is ever executed.
+
+    Raises: CheckpointError if there is none.
+    """
+    file = workdir / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"{workdir} is not a work directory: it has no config.json")
+    return config_lib.from_json(file.read_text(encoding="utf-8"))
+
+
+def steps(workdir: Path) -> list[int]:
+    """Lists the steps that have a complete checkpoint, in order; anything else is ignored."""
+    folder = workdir / _FOLDER
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if (path / _COMMITTED).is_file()]
+    return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
+
+
+def pick(workdir: Path, step: int | None) -> int:
+    """Gives `step`, or the newest if None.
+
+    Raises: CheckpointError if it is not there; lists what is.
+    """
+    there = steps(workdir)
+    if not there:
+        raise CheckpointError(f"{workdir} has no complete checkpoint")
+    if step is None:
+        return there[-1]
+    if step not in there:
+        raise CheckpointError(f"{workdir} has no step {step}; it has: {', '.join(map(str, there))}")
+    return step
+
+
+class Checkpoints:
+    """Saves and restores one run's checkpoints; saves go on while training does.
+
+    Args:
+      best: gives the step to keep beyond the newest ones, if there is one.
+    """
+
+    def __init__(self, workdir: Path, config: Config, best: Callable[[], int | None]):
+        keep = config.checkpoint
+        policies: list[Any] = [policy.LatestN(keep.keep), _KeepBest(best)]
+        if keep.keep_every_steps is not None:
+            policies.append(policy.EveryNSteps(keep.keep_every_steps))
+        self._manager = ocp.CheckpointManager(
+            epath.Path(workdir.absolute() / _FOLDER),
+            item_names=("state", "sampler", "about"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy.AnyPreservationPolicy(policies),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def save(self, step: int, state: Any, sampler: Any, about: dict[str, Any]) -> None:
+        """Starts to write a checkpoint; returns once its arrays are copied."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                sampler=ocp.args.StandardSave(sampler),
+                about=ocp.args.JsonSave(about),
+            ),
+            force=True,
+        )
+
+    def restore(self, step: int, abstract: Any) -> Any:
+        """Reads the whole state, laid out as `abstract` says, whatever topology it was saved on.
+
+        Raises: CheckpointError if a shape or dtype differs, naming each.
+        """
+        saved = self._manager.item_metadata(step).state
+        _require_same(saved.tree if hasattr(saved, "tree") else saved, abstract)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        )
+        return restored.state
+
+    def wait(self) -> None:
+        """Returns when the last save is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads what sampling needs from a checkpoint: the generator's variables, and `about`.
+
+    Raises: CheckpointError if the checkpoint is not there any more, or does not fit.
+    """
+    folder = epath.Path(workdir.absolute() / _FOLDER)
+    pick(workdir, step)
+    with ocp.CheckpointManager(folder, item_names=("state", "sampler", "about")) as manager:
+        restored = manager.restore(
+            step,
+            args=ocp.args.Composite(
+                sampler=ocp.args.StandardRestore(abstract), about=ocp.args.JsonRestore()
+            ),
+        )
+    return restored.sampler, restored.about
+
+
+class _KeepBest(policy.PreservationPolicy):
+    """Keeps the step that `best` names when another is saved."""
+
+    def __init__(self, best: Callable[[], int | None]):
+        self._best = best
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
+    ) -> list[bool]:
+        del context
+        best = self._best()
+        return [checkpoint.step == best for checkpoint in checkpoints]
+
+
+def _require_same(saved: Any, wanted: Any) -> None:
+    def describe(tree: Any) -> dict[str, str]:
+        leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+        return {_path(path): f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in leaves}
+
+    old, new = describe(saved), describe(wanted)
+    different = [
+        f"{key}: saved {old.get(key, 'nothing')}, wanted {new.get(key, 'nothing')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if different:
+        shown = "; ".join(different[:8]) + ("; …" if len(different) > 8 else "")
+        raise CheckpointError(f"the checkpoint does not fit the model: {shown}")
+
+
+def _path(path: Sequence[Any]) -> str:
+    """Names a leaf alike whether a level is a tuple, a named tuple or a dict."""
+    parts = [getattr(p, "name", getattr(p, "key", getattr(p, "idx", p))) for p in path]
+    return ".".join(str(part) for part in parts)

@@ -1,0 +1,237 @@
+"""The loop: feed, step, log, sample, save, evaluate, stop."""
+
+import dataclasses
+import functools
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sagan import data, evaluate, images, mesh, registry, results, sampler, train_step
+from sagan.checkpoint import CheckpointError, Checkpoints, claim, steps
+from sagan.config import Config
+from sagan.data import Source
+from sagan.data._pipeline import Pipeline
+from sagan.losses import LOSSES, PENALTIES, find
+from sagan.stop import Preempted, StopRequest
+from sagan.typed import ConfigError
+from sagan.writers import Progress, Scalars
+
+_GRID_ROWS = 16
+_IN_FLIGHT = 2  # dispatches that the loop may run ahead of the devices
+
+
+def check(config: Config) -> None:
+    """Checks everything in a resolved config that can be checked without a device.
+
+    Raises: ConfigError.
+    """
+    registry.load("models", config.model.name, field="model.name").check(config.model)
+    find(LOSSES, config.train.loss, "train.loss")
+    if config.train.penalty != "none":
+        find(PENALTIES, config.train.penalty, "train.penalty")
+    if config.eval.every_steps % config.checkpoint.every_steps:
+        raise ConfigError(
+            f"eval.every_steps={config.eval.every_steps} is not a multiple of "
+            f"checkpoint.every_steps={config.checkpoint.every_steps}: checkpoints are scored"
+        )
+
+
+def describe(config: Config) -> str:
+    """Writes the resolved config and the parameter counts; needs no device memory."""
+    from clu import parameter_overview
+
+    gan = train_step.build(config, 1)
+    state = jax.eval_shape(lambda: train_step.init(gan))
+    lines = [json.dumps(dataclasses.asdict(config), indent=2)]
+    for name, player in (("generator", state.g), ("discriminator", state.d)):
+        count = parameter_overview.count_parameters(dict(player.params))
+        lines.append(f"{name}: {count:,} parameters")
+    return "\n".join(lines)
+
+
+def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
+    """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      source: the config's images, where they are open already.
+
+    Returns:
+      The last sample grid.
+
+    Raises:
+      ConfigError: something typed does not fit.
+      CheckpointError: `workdir` holds another run.
+      Preempted: SIGTERM came; everything is saved.
+    """
+    source = source or data.load(config.data, config.model.image_size)
+    config = data.resolve(config, source)
+    check(config)
+    devices = mesh.Devices(config.train.parallel)
+    _check_split(config, devices)
+    if mesh.is_main():
+        claim(workdir, config)
+    return _Run(config, source, workdir, devices).loop()
+
+
+def _check_split(config: Config, devices: mesh.Devices) -> None:
+    parts = devices.count * config.train.accumulate_steps
+    if config.train.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} is not divisible by {devices.count} "
+            f"devices x train.accumulate_steps={config.train.accumulate_steps}"
+        )
+    group = config.model.batch_norm_group
+    if group is not None and (group < 1 or devices.count % group):
+        raise ConfigError(
+            f"model.batch_norm_group={group} does not divide the {devices.count} devices"
+        )
+
+
+def _best_step(workdir: Path, config: Config) -> int | None:
+    try:
+        return results.best_step(workdir, config)
+    except ConfigError:  # nothing scored yet
+        return None
+
+
+class _Run:
+    """What the loop holds while it runs."""
+
+    def __init__(self, config: Config, source: Source, workdir: Path, devices: mesh.Devices):
+        self.config, self.source, self.workdir, self.devices = config, source, workdir, devices
+        self.stop = StopRequest()
+        self.per_dispatch = 1
+        if jax.default_backend() != "cpu":
+            self.per_dispatch = config.train.steps_per_dispatch
+        gan = train_step.build(config, devices.count)
+        self.checkpoints = Checkpoints(
+            workdir, config, functools.partial(_best_step, workdir, config)
+        )
+        self.step, state = self._begin(gan)
+        self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
+        self.state = devices.enter(state)
+        program = functools.partial(train_step.program, gan)
+        self.train = devices.compile(program, Pipeline.BATCH_AXIS)
+        self.saved = self.step if self.step else None
+
+    def _begin(self, gan: train_step.Gan) -> tuple[int, train_step.TrainState]:
+        make = functools.partial(train_step.init, gan)
+        there = steps(self.workdir)
+        if not there:
+            return 0, self.devices.create(make)
+        if there[-1] > self.config.train.steps:
+            raise CheckpointError(
+                f"{self.workdir} is at step {there[-1]}, beyond train.steps="
+                f"{self.config.train.steps}"
+            )
+        if mesh.is_main():
+            print(f"resuming {self.workdir} from step {there[-1]}", file=sys.stderr)
+        return there[-1], self.checkpoints.restore(there[-1], self.devices.abstract(make))
+
+    def loop(self) -> Path:
+        """Runs to the end; closes what it opened, however it ends."""
+        main = mesh.is_main()
+        self.scalars = Scalars(self.workdir, self.step) if main else None
+        self.progress = Progress(
+            "train", self.config.train.steps, done=self.step, unit="steps", enabled=main
+        )
+        try:
+            if self.step == 0:
+                self._maybe(0)
+            with jax.transfer_guard("disallow"):
+                self._steps()
+        finally:
+            self.progress.close()
+            self.checkpoints.wait()
+            self.checkpoints.close()
+            if self.scalars:
+                self.scalars.close()
+        if self.config.eval.at_end and self.saved is not None:
+            self._evaluate()
+        return self._grid_path(self.step)
+
+    def _steps(self) -> None:
+        feed = self.pipeline.batches(self.step)
+        in_flight: list[Any] = []
+        since, since_step = time.perf_counter(), self.step
+        while self.step < self.config.train.steps:
+            batch = next(feed)
+            self.state, scalars = self.train(self.state, self.pipeline.data, batch)
+            self.step += self.per_dispatch
+            in_flight.append(scalars)
+            if len(in_flight) > _IN_FLIGHT:
+                jax.block_until_ready(in_flight.pop(0))
+            if self._due(self.config.log.every_steps):
+                values = {k: float(v) for k, v in self.devices.fetch(scalars).items()}
+                now = time.perf_counter()
+                values["time/steps_per_second"] = (self.step - since_step) / (now - since)
+                since, since_step = now, self.step
+                if self.scalars:
+                    self.scalars.write(self.step, values)
+                self.detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
+            self.progress.update(self.step, getattr(self, "detail", ""))
+            with jax.transfer_guard("allow"):
+                before = time.perf_counter()
+                self._maybe(self.step)
+                since += time.perf_counter() - before  # not the training's time
+                if self.step < self.config.train.steps and self.stop.reached(self.step):
+                    self._save()
+                    raise Preempted(f"saved step {self.step} of {self.workdir}")
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and (self.step % every == 0 or self.step == self.config.train.steps)
+
+    def _maybe(self, step: int) -> None:
+        """Samples, saves and evaluates where `step` is due for it."""
+        config = self.config
+        sample = self._due(config.sample.every_steps)
+        save = step > 0 and self._due(config.checkpoint.every_steps) and self.saved != step
+        if not (sample or save):
+            return
+        variables = self._variables()
+        if sample and mesh.is_main():
+            self._draw(variables)
+        if save:
+            self._save(variables)
+            if config.eval.every_steps and step % config.eval.every_steps == 0:
+                self._evaluate()
+
+    def _variables(self) -> Any:
+        return sampler.refresh(self.config, self.devices.local(self.state))
+
+    def _save(self, variables: Any = None) -> None:
+        if self.saved == self.step:
+            return
+        variables = self._variables() if variables is None else variables
+        about = {"step": self.step, "class_names": list(self.source.class_names)}
+        state = self.devices.leave(self.state)
+        self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
+        self.saved = self.step
+
+    def _evaluate(self) -> None:
+        self.checkpoints.wait()
+        self.progress.close()
+        evaluate.run(self.workdir, step=self.step)
+
+    def _draw(self, variables: Any) -> None:
+        """Writes the grid of the run's fixed latents: a class per row."""
+        classes = self.config.model.num_classes
+        columns = self.config.sample.num_per_class
+        rows = min(_GRID_ROWS, classes) if isinstance(classes, int) else columns
+        labels = None if classes is None else np.repeat(np.arange(rows), columns)
+        z = sampler.draw_latents(
+            self.config.seed, np.arange(rows * columns), self.config.model.z_dim
+        )
+        drawn = sampler.generate(self.config, variables, np.asarray(z), labels)
+        scale = math.ceil(64 / drawn.shape[1])
+        about = {"step": self.step, "seed": self.config.seed}
+        images.save(self._grid_path(self.step), images.grid(drawn, columns, scale=scale), about)
+
+    def _grid_path(self, step: int) -> Path:
+        return self.workdir / "samples" / f"{step}.png"
