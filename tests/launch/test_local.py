@@ -73,7 +73,12 @@ def test_a_rank_deaf_to_sigterm_is_killed(tmp_path):
 
 def test_the_first_to_exit_42_leaves_the_others_time_to_save(tmp_path):
     saved = tmp_path / "saved"
-    slow = f"import time, pathlib; time.sleep(0.7); pathlib.Path({str(saved)!r}).touch(); raise SystemExit(42)"
+    slow = f"""
+        import time, pathlib
+        time.sleep(0.7)
+        pathlib.Path({str(saved)!r}).touch()
+        raise SystemExit(42)
+    """
     assert supervise(ranks("raise SystemExit(42)", slow), how=FAST) == 42
     assert saved.exists()
 
