@@ -1,21 +1,20 @@
 """3x3 convolutions as a few plain matrix products, for XLA:CPU.
 
 XLA:CPU is quick at matrix products and at convolutions themselves, but a convolution's kernel
-gradient runs at a quarter of that speed, and inside a loop every convolution loses its threads.
-Here each convolution is
+gradient runs at a quarter of that speed, and a hundred times slower inside a loop; a matrix
+product runs as fast there. Here each convolution is
 
     y = Q(P(x) * U(kernel))         U(kernel): one (C, F) matrix for each of a few products
 
 with linear maps P, U, Q whose coefficients are 0, 1, -1 and 1/2, so the result is the direct
-sum up to float32 rounding, while 2x2 output pixels (one, for a repeated or pooled pixel) cost
-16 products instead of 36 (9 instead of 36, for repeating and for pooling):
+sum up to float32 rounding. 2x2 pixels cost 16 products in place of 36, and nine where the
+convolution follows repeating or precedes pooling:
 
-* `winograd`: F(2x2, 3x3) for even images. Source: Lavin and Gray (arXiv:1509.09308), section 4.1.
+* `winograd`: F(2x2, 3x3). Source: Lavin and Gray (arXiv:1509.09308), section 4.1.
 * `doubling`: nearest x2 upsampling, then the convolution. In one dimension, with taps a, b, c,
   y[2i] = a (x[i-1] - x[i]) + (a+b+c) x[i] and y[2i+1] = (a+b+c) x[i] + c (x[i+1] - x[i]).
   Its adjoint is the convolution followed by a sum over 2x2 pixels.
-* `narrow`: few input channels, one product with the 9 C values under the kernel.
-* `shifted`: any other, an ordinary convolution; only its kernel gradient is nine products.
+* `narrow`: few input or output channels, one product with the 9 C values under the kernel.
 
 bfloat16 inputs are computed in float32 and the result rounded once.
 """
@@ -31,7 +30,7 @@ _H, _W = 1, 2  # the axes of an image
 
 
 class _Form(NamedTuple):
-    """A convolution bilinear in (image, kernel), with its two adjoints; all differentiable."""
+    """A convolution, bilinear in image and kernel, and its two adjoints; all differentiable."""
 
     apply: Callable  # (x, kernel) -> y
     adjoint: Callable  # (y, kernel) -> x
@@ -218,22 +217,6 @@ def _turned(kernel):
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _shifted_apply(x, kernel):
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def _shifted_kernel_grad(x, y):
-    products = [jnp.einsum("bhwc,bhwf->cf", window, y) for window in _windows(x)]
-    return jnp.stack(products).reshape(3, 3, x.shape[-1], y.shape[-1])
-
-
-_shifted = _differentiable(
-    _shifted_apply, lambda y, kernel: _shifted_apply(y, _turned(kernel)), _shifted_kernel_grad
-)
-
-
 def _in_float32(function, x, kernel):
     return function(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(x.dtype)
 
@@ -245,9 +228,8 @@ def convolve(x, kernel):
         return _in_float32(_narrow.apply, x, kernel)
     if kernel.shape[-1] <= 8:
         return _in_float32(_narrow.adjoint, x, _turned(kernel))
-    if height % 2 or width % 2:
-        return _in_float32(_shifted.apply, x, kernel)
-    return _in_float32(_winograd.apply, x, kernel)
+    even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    return _in_float32(_winograd.apply, even, kernel)[:, :height, :width]
 
 
 def upsample_convolve(x, kernel):
