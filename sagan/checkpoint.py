@@ -98,7 +98,7 @@ class Checkpoints:
             policies.append(policy.EveryNSteps(keep.keep_every_steps))
         self._manager = ocp.CheckpointManager(
             epath.Path(workdir.absolute() / _FOLDER),
-            item_names=("state", "sampler", "about"),
+            item_handlers=_handlers(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=True,
@@ -124,7 +124,7 @@ class Checkpoints:
         Raises: CheckpointError if a shape or dtype differs, naming each.
         """
         saved = self._manager.item_metadata(step).state
-        _require_same(saved.tree if hasattr(saved, "tree") else saved, abstract)
+        _require_same(saved, abstract)
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
@@ -145,7 +145,7 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
     """
     folder = epath.Path(workdir.absolute() / _FOLDER)
     pick(workdir, step)
-    with ocp.CheckpointManager(folder, item_names=("state", "sampler", "about")) as manager:
+    with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
         restored = manager.restore(
             step,
             args=ocp.args.Composite(
@@ -153,6 +153,11 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
             ),
         )
     return restored.sampler, restored.about
+
+
+def _handlers() -> dict[str, ocp.CheckpointHandler]:
+    standard = ocp.StandardCheckpointHandler
+    return {"state": standard(), "sampler": standard(), "about": ocp.JsonCheckpointHandler()}
 
 
 class _KeepBest(policy.PreservationPolicy):

@@ -83,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     _add_sample(verbs)
-    from sagan import _launch_cli
+    from sagan import _eval_cli, _launch_cli
 
+    _eval_cli.register(verbs)
     _launch_cli.register(verbs)
     return parser
 

@@ -58,9 +58,14 @@ def quantize(image: np.ndarray) -> UInt8[np.ndarray, "..."]:
 def grid(
     images: UInt8[np.ndarray, "N S S 3"], columns: int, *, scale: int = 1, gap: int = 2
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Lays images out row by row on white; `scale` enlarges each pixel."""
-    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    size = images.shape[1]
+    """Lays images out row by row on white, each enlarged bicubically by `scale`."""
+    size = images.shape[1] * scale
+    if scale > 1:
+        enlarged = [
+            Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+            for image in images
+        ]
+        images = np.stack([np.asarray(image) for image in enlarged])
     rows = -(-len(images) // columns)
     sheet = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap, 3), 255, np.uint8)
     for number, image in enumerate(images):

@@ -10,14 +10,14 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from sagan.typed import ConfigError
 
 Logits = Float[Array, " B"]
 Scalar = Float[Array, ""]
 Images = Float[Array, "B H W C"]
-Keys = PRNGKeyArray  # one per image
+Keys = Key[Array, " B"]  # one per image
 Penalty = Callable[[Callable[[Images], Logits], Images, Images, Keys], Scalar]
 Row = TypeVar("Row")
 

@@ -8,14 +8,14 @@ leading device axis while it trains). Both run the same per-device program.
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from sagan.typed import ConfigError
+from sagan.config import Config, ConfigError
 
 AXIS = "data"
 
@@ -85,19 +85,25 @@ class Devices:
       form: `shard_map` or `pmap`.
       count: devices in all; `local_count` of them belong to this process.
       first: position along the axis of this process's first device.
+
+    Args:
+      devices: some of them instead of all, in one process.
     """
 
-    def __init__(self, form: str = "shard_map"):
+    def __init__(self, form: str = "shard_map", devices: Sequence[jax.Device] | None = None):
         # Ordered by process, so that a process's devices are neighbours along the axis.
-        devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+        devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
         self.form = form
         self.count = len(devices)
-        self.local_count = jax.local_device_count()
-        self.first = [d.process_index for d in devices].index(jax.process_index())
+        processes = [d.process_index for d in devices]
+        self.local_count = processes.count(jax.process_index())
+        self.first = processes.index(jax.process_index())
         self._mesh = jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
         self._replicated = NamedSharding(self._mesh, PartitionSpec())
-        local = devices[self.first : self.first + self.local_count]
-        self._local_mesh = jax.sharding.Mesh(np.array(local), (AXIS,), axis_types=(AxisType.Auto,))
+        self._local = devices[self.first : self.first + self.local_count]
+        self._local_mesh = jax.sharding.Mesh(
+            np.array(self._local), (AXIS,), axis_types=(AxisType.Auto,)
+        )
         self._stacked = NamedSharding(self._local_mesh, PartitionSpec(AXIS))
 
     def create(self, make: Callable[[], Any]) -> Any:
@@ -165,6 +171,10 @@ class Devices:
 
         return jax.tree.map(put, batch)
 
+    def describe_memory(self) -> dict[str, int] | None:
+        """Gives the first device's memory statistics, where it keeps any."""
+        return self._local[0].memory_stats()
+
     def compile(self, program: Callable[..., Any], batch_axis: int) -> Callable[..., Any]:
         """Maps `program(state, data, batch) -> (state, scalars)` over all devices.
 
@@ -175,7 +185,11 @@ class Devices:
         """
         if self.form == "pmap":
             return jax.pmap(
-                program, axis_name=AXIS, in_axes=(0, 0, batch_axis), donate_argnums=(0,)
+                program,
+                axis_name=AXIS,
+                in_axes=(0, 0, batch_axis),
+                donate_argnums=(0,),
+                devices=self._local if jax.process_count() == 1 else None,
             )
         whole, split = PartitionSpec(), PartitionSpec(*[None] * batch_axis, AXIS)
         mapped = jax.shard_map(
@@ -193,6 +207,21 @@ def _run_once() -> dict[str, bool | int]:
     if jax.default_backend() != "cpu":
         return {}
     return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def check_split(config: Config, devices: Devices) -> None:
+    """Raises: ConfigError if the batch, or batch norm's groups, do not divide over the devices."""
+    parts = devices.count * config.train.accumulate_steps
+    if config.train.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} is not divisible by {devices.count} "
+            f"devices x train.accumulate_steps={config.train.accumulate_steps}"
+        )
+    group = config.model.batch_norm_group
+    if group is not None and (group < 1 or devices.count % group):
+        raise ConfigError(
+            f"model.batch_norm_group={group} does not divide the {devices.count} devices"
+        )
 
 
 def first_index(per_device: int) -> jax.Array:

@@ -73,24 +73,10 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     config = data.resolve(config, source)
     check(config)
     devices = mesh.Devices(config.train.parallel)
-    _check_split(config, devices)
+    mesh.check_split(config, devices)
     if mesh.is_main():
         claim(workdir, config)
     return _Run(config, source, workdir, devices).loop()
-
-
-def _check_split(config: Config, devices: mesh.Devices) -> None:
-    parts = devices.count * config.train.accumulate_steps
-    if config.train.batch_size % parts:
-        raise ConfigError(
-            f"train.batch_size={config.train.batch_size} is not divisible by {devices.count} "
-            f"devices x train.accumulate_steps={config.train.accumulate_steps}"
-        )
-    group = config.model.batch_norm_group
-    if group is not None and (group < 1 or devices.count % group):
-        raise ConfigError(
-            f"model.batch_norm_group={group} does not divide the {devices.count} devices"
-        )
 
 
 def _best_step(workdir: Path, config: Config) -> int | None:

@@ -12,10 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-from sagan import optim, registry
+from sagan import optim, registry, telemetry
 from sagan.config import Config
 from sagan.data._pipeline import Batch, decode
 from sagan.layers import spectral
@@ -23,6 +22,8 @@ from sagan.losses import LOSSES, PENALTIES, GanLoss, Penalty, find
 from sagan.mesh import AXIS, first_index, mean_over_devices
 
 Scalars = dict[str, Float[Array, ""]]
+OneKey = Key[Array, ""]
+Keys = Key[Array, " B"]
 
 
 class Player(NamedTuple):
@@ -131,7 +132,11 @@ def train_step(gan: Gan, state: TrainState, reals: Batch) -> tuple[TrainState, S
     optim_config = gan.config.optim
     decay = jnp.where(state.step + 1 < optim_config.ema_start_step, 0.0, optim_config.ema_decay)
     ema = optax.incremental_update(g.params, state.ema, 1 - decay)
-    scalars = jax.tree.map(jnp.mean, d_scalars) | g_scalars | _telemetry(gan, g, d)
+    scalars = jax.tree.map(jnp.mean, d_scalars) | g_scalars
+    for name, player in (("g", g), ("d", d)):
+        u = player.stats["spectral_stats"]
+        scalars |= telemetry.gates(name, player.params)
+        scalars |= telemetry.sigmas(name, player.params, u, gan.config.log.sigma)
     return TrainState(state.step + 1, state.key, g, d, ema), scalars
 
 
@@ -159,9 +164,7 @@ def program(gan: Gan, state: TrainState, whole: Any, batches: Any) -> tuple[Trai
     return state, jax.tree.map(lambda x: x[-1], scalars)
 
 
-def latents(
-    config: Config, keys: PRNGKeyArray
-) -> tuple[Float[Array, "B Z"], Int[Array, " B"] | None]:
+def latents(config: Config, keys: Keys) -> tuple[Float[Array, "B Z"], Int[Array, " B"] | None]:
     """Draws a latent and, if conditional, a uniform label from each of B keys."""
     z = jax.vmap(lambda k: jax.random.normal(k, (config.model.z_dim,)))(keys)
     classes = config.model.num_classes
@@ -171,7 +174,7 @@ def latents(
     return z, jax.vmap(lambda k: jax.random.randint(k, (), 0, classes))(_stream(keys, _LABEL))
 
 
-def index_keys(key: PRNGKeyArray, begin: Any, size: int, stream: int = 0) -> PRNGKeyArray:
+def index_keys(key: OneKey, begin: Any, size: int, stream: int = 0) -> Keys:
     """Derives a key for each of the global indices `begin … begin + size - 1`."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(begin + jnp.arange(size))
     return _stream(keys, stream) if stream else keys
@@ -191,12 +194,12 @@ def _scan(step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
 _LABEL, _PENALTY, AUGMENT = 1, 2, 3  # streams of one index, beside its latents
 
 
-def _stream(keys: PRNGKeyArray, stream: int) -> PRNGKeyArray:
+def _stream(keys: Keys, stream: int) -> Keys:
     return jax.vmap(lambda k: jax.random.fold_in(k, stream))(keys)
 
 
 def _update_d(
-    gan: Gan, g_weights: Any, g_stats: Any, d: Player, key: PRNGKeyArray, real: Batch
+    gan: Gan, g_weights: Any, g_stats: Any, d: Player, key: OneKey, real: Batch
 ) -> tuple[Player, Scalars]:
     """Moves the discriminator alone: its parameters, Adam, and u once."""
     vectors = spectral.iterate(d.params, d.stats["spectral_stats"])
@@ -232,12 +235,12 @@ def _update_d(
         return loss, (scalars, carry)
 
     grads, scalars, _ = _mean_gradient(gan, part_loss, d.params, len(real.image), None)
-    scalars["grad_norm/d"] = optax.global_norm(grads)
+    scalars["grad_norm/d"] = optax.tree.norm(grads)
     return _apply(gan.d_optim, d, grads, {"spectral_stats": spectral.moved(vectors)}), scalars
 
 
 def _update_g(
-    gan: Gan, g: Player, d: Player, vectors: Any, key: PRNGKeyArray, batch_size: int
+    gan: Gan, g: Player, d: Player, vectors: Any, key: OneKey, batch_size: int
 ) -> tuple[Player, Scalars]:
     """Moves the generator alone: its parameters, Adam, batch statistics, and u once."""
     d_vectors = spectral.iterate(d.params, d.stats["spectral_stats"])  # used, not kept
@@ -256,7 +259,7 @@ def _update_g(
     grads, scalars, batch_stats = _mean_gradient(
         gan, part_loss, g.params, batch_size, g.stats["batch_stats"]
     )
-    scalars["grad_norm/g"] = optax.global_norm(grads)
+    scalars["grad_norm/g"] = optax.tree.norm(grads)
     stats = {"spectral_stats": spectral.moved(vectors), "batch_stats": batch_stats}
     return _apply(gan.g_optim, g, grads, stats), scalars
 
@@ -294,19 +297,3 @@ def _apply(
 ) -> Player:
     updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), stats, opt_state)
-
-
-def _telemetry(gan: Gan, g: Player, d: Player) -> Scalars:
-    """Reads gamma of every attention layer, and sigma of the weights that `log.sigma` names."""
-    scalars = {}
-    for name, player in (("g", g), ("d", d)):
-        for path, leaf in flatten_dict(player.params, sep="/").items():
-            if path.endswith("/gamma"):
-                scalars[f"gamma/{name}/{path.removesuffix('/gamma')}"] = leaf
-        stats = player.stats["spectral_stats"]
-        wanted = [p for p in stats if any(part in f"{name}/{p}" for part in gan.config.log.sigma)]
-        chosen = {path: stats[path] for path in wanted}
-        vectors = spectral.iterate(player.params, chosen)
-        for path, sigma in spectral.sigmas(player.params, vectors).items():
-            scalars[f"sigma/{name}/{path.rpartition('/')[0]}"] = sigma
-    return scalars

@@ -69,7 +69,7 @@ def describe(hint: Any) -> str:
         elif typing.get_origin(kind) is tuple:
             words.append(f"a comma-separated list of {typing.get_args(kind)[0].__name__}")
         else:
-            words.append(f"a {kind.__name__}")
+            words.append(f"an {kind.__name__}" if kind is int else f"a {kind.__name__}")
     return " or ".join(words)
 
 

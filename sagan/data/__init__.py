@@ -12,7 +12,7 @@ elsewhere. Sources are numpy alone: a missing folder is reported before jax is i
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Example(TypedDict):
     label: int
 
 
+@runtime_checkable
 class Source(Protocol):
     """A table of labelled images of one size.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sagan import data
 from sagan.config import Config
@@ -133,7 +133,7 @@ def _stream(reader: _Reader, first: int, last: int, workers: int) -> Iterator[An
             iterator.close()
 
 
-def decode(config: Config, whole: Any, batch: Any, keys: PRNGKeyArray) -> Batch:
+def decode(config: Config, whole: Any, batch: Any, keys: Key[Array, "updates B"]) -> Batch:
     """Makes images in [-1, 1] of a device's batch, inside the compiled program.
 
     Args:
@@ -152,7 +152,7 @@ def decode(config: Config, whole: Any, batch: Any, keys: PRNGKeyArray) -> Batch:
 
 
 def _augment(
-    config: Config, image: UInt8[Array, "S S 3"], key: PRNGKeyArray
+    config: Config, image: UInt8[Array, "S S 3"], key: Key[Array, ""]
 ) -> UInt8[Array, "S S 3"]:
     flip_key, shift_key = jax.random.split(key)
     if config.data.flip:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 _H, _W = 1, 2  # the axes of an image
@@ -76,6 +77,7 @@ def _matmul_form(t: _Transform) -> _Form:
     The parts are stacked, as one batched product compiles many times faster than one by one.
     """
     n = len(t.taps)
+    taps = np.einsum("ai,bj->baij", t.taps, t.taps).reshape(n * n, 9).astype(np.float32)
 
     def split(f, x):
         rows = jnp.stack(f(x, _H))
@@ -88,8 +90,7 @@ def _matmul_form(t: _Transform) -> _Form:
         return f(rows.reshape(n, -1, *rows.shape[1:]), _H)
 
     def matrices(kernel):
-        u = jnp.asarray(t.taps, kernel.dtype)
-        return jnp.einsum("bj,ai,ijcf->bacf", u, u, kernel).reshape(n * n, *kernel.shape[2:])
+        return (taps @ kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
 
     def apply(x, kernel):
         parts, shape = split(t.split, x)
@@ -101,8 +102,7 @@ def _matmul_form(t: _Transform) -> _Form:
 
     def kernel_grad(x, y):
         parts = jnp.einsum("kpc,kpf->kcf", split(t.split, x)[0], split(t.join_adjoint, y)[0])
-        u = jnp.asarray(t.taps, parts.dtype)
-        return jnp.einsum("bj,ai,bacf->ijcf", u, u, parts.reshape(n, n, *parts.shape[1:]))
+        return (taps.T @ parts.reshape(n * n, -1)).reshape(3, 3, *parts.shape[1:])
 
     return _differentiable(apply, adjoint, kernel_grad)
 

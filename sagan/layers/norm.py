@@ -50,7 +50,9 @@ class BatchNorm(nn.Module):
         shape = (channels,) if self.num_classes is None else (self.num_classes, channels)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        if self.num_classes is None:
-            return normalized * scale.astype(self.dtype) + bias.astype(self.dtype)
-        scale, bias = scale[label][:, None, None], bias[label][:, None, None]  # (B, 1, 1, C)
-        return normalized * scale.astype(self.dtype) + bias.astype(self.dtype)
+
+        def rows(table: Array) -> Array:  # (B or 1, 1, 1, C)
+            chosen = table if self.num_classes is None else table[label]
+            return chosen.reshape(-1, 1, 1, channels).astype(self.dtype)
+
+        return normalized * rows(scale) + rows(bias)

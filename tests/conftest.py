@@ -1,0 +1,27 @@
+"""Two CPU devices, fast compiles, strict shapes: for every test."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keeps what tests cache out of the user's cache folder."""
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def test_data() -> Path:
+    """The folder of optional real data."""
+    folder = os.environ.get("SAGAN_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SAGAN_TEST_DATA names no folder of real data")
+    return Path(folder)

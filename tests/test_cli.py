@@ -1,0 +1,92 @@
+"""The command line: mistakes end in 2 or 4 with one line, before jax starts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sagan import cli
+
+
+def _one_line(capsys):
+    text = capsys.readouterr().err
+    lines = text.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("sagan: "), text
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "debug", "train.lr=1"], "unknown config key 'train.lr'"),
+        (["train", "debug", "train.steps=many"], "train.steps='many' is not an int"),
+        (["train", "debug", "train.steps=-1"], "train.steps=-1; allowed: >= 1"),
+        (["train", "nowhere"], "no preset named 'nowhere'"),
+        (["train", "nowhere.py"], "config file nowhere.py does not exist"),
+        (["train", "debug", "train.accumulate_steps=3"], "train.batch_size=16 is not divisible"),
+        (["train", "debug", "model.image_size=33"], "model.image_size=33; allowed: 8, 16, 32"),
+        (["train", "folder"], "needs data.dir=FOLDER"),
+        (["train", "folder", "data.dir=/nowhere"], "data.dir=/nowhere is not a folder"),
+        (["train", "cifar10", "data.dir=/nowhere"], "no prepared 'cifar10' there"),
+        (["train", "debug", "train.batch_size=1024"], "fewer than train.batch_size=1024"),
+        (["train", "debug", "model.num_classes=3"], "model.num_classes=3, but synthetic has 4"),
+        (["train", "debug", "train.loss=hing"], "train.loss='hing' is unknown; known: hinge"),
+        (["train", "debug", "train.penalty=gp"], "train.penalty='gp' is unknown; known: r1"),
+        (["train", "debug", "model.name=biggan"], "model.name='biggan' is unknown; known: sagan"),
+        (["train", "debug", "model.attention=5"], "no 5 px feature map"),
+        (["train", "debug", "eval.every_steps=7"], "eval.every_steps=7 is not a multiple of"),
+        (["sample", "x", "--out", "o", "--step", "newest"], "--step newest; allowed: latest"),
+        (["sample", "x", "--out", "o", "--points", "0.5,0.5"], "--points goes with --attention"),
+        (["sample", "x", "--out", "o", "--attention", "--points", "2,0"], "each in [0, 1)"),
+    ],
+)
+def test_mistakes_end_in_2_with_one_line(words, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    assert says in _one_line(capsys)
+    assert list(tmp_path.iterdir()) == []  # nothing was left behind
+
+
+def test_mistakes_come_before_jax_starts(tmp_path):
+    code = (
+        "import sys; from sagan import cli\n"
+        "for words in (['train', 'debug', 'train.lr=1'], ['train', 'folder', 'data.dir=.'],\n"
+        "              ['train', 'debug', 'model.num_classes=3']):\n"
+        "    assert cli.main(words) == 2\n"
+        "    assert 'jax' not in sys.modules, words"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_a_batch_must_divide_over_the_devices(capsys, tmp_path):
+    words = ["train", "debug", "train.batch_size=17", "--workdir", str(tmp_path / "run")]
+    assert cli.main(words) == 2
+    assert "train.batch_size=17 is not divisible by 2 devices" in _one_line(capsys)
+
+
+def test_dry_run_prints_and_leaves_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "digits", "seed=3", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    text, _, counts = out.rpartition("}\n")
+    assert json.loads(text + "}")["seed"] == 3
+    assert "generator: " in counts and "discriminator: " in counts
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_counts_are_the_networks(capsys):
+    assert cli.main(["train", "imagenet128_paper", "--dry-run"]) == 2  # its data are absent here
+    assert "no prepared 'imagenet2012'" in capsys.readouterr().err
+
+
+def test_no_work_directory_ends_in_4(capsys, tmp_path):
+    assert cli.main(["sample", str(tmp_path), "--out", str(tmp_path / "o")]) == 4
+    assert "is not a work directory: it has no config.json" in _one_line(capsys)
+
+
+def test_a_work_directory_that_cannot_be_made_ends_in_2(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["train", "debug", "--workdir", str(tmp_path / "file" / "run")]
+    assert cli.main(words) == 2
+    assert "cannot be written" in _one_line(capsys)

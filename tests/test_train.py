@@ -1,0 +1,177 @@
+"""The whole loop through the command line: a run, its files, resuming, stopping."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from tiny import same_bits
+
+from sagan import checkpoint, cli
+
+OVERRIDES = [
+    "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
+    "checkpoint.keep=10",
+]  # fmt: skip
+
+
+def _environment(tmp):
+    return os.environ | {
+        "XLA_FLAGS": "",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "SAGAN_CACHE": str(tmp / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp / "cache" / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def _command(workdir, *words):
+    return [sys.executable, "-m", "sagan", "train", "debug", *OVERRIDES, *words,
+            "--workdir", str(workdir)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tmp(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp) -> Path:
+    """A run that nothing interrupted, in a process of its own."""
+    workdir = tmp / "straight"
+    done = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"samples: {workdir}/samples/20.png" in done.stdout
+    return workdir
+
+
+def _leaves(workdir, step, item):
+    with ocp.PyTreeCheckpointer() as reader:
+        path = (workdir / "checkpoints" / str(step) / item).absolute()
+        args = ocp.checkpoint_utils.construct_restore_args(
+            reader.metadata(path).item_metadata.tree,
+            jax.tree.map(
+                lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+                reader.metadata(path).item_metadata.tree,
+            ),
+        )
+        return reader.restore(path, ocp.args.PyTreeRestore(restore_args=args))
+
+
+def _lines(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+
+
+def assert_same_run(a, b):
+    for step in (10, 20):
+        for item in ("state", "sampler"):
+            assert same_bits(_leaves(a, step, item), _leaves(b, step, item)) == []
+    assert _lines(a) == _lines(b)
+    for step in (10, 20):
+        name = f"samples/{step}.png"
+        assert (a / name).read_bytes() == (b / name).read_bytes()
+
+
+def test_the_work_directory_holds_what_it_should(straight):
+    assert {"config.json", "versions.json", "metrics.jsonl", "checkpoints", "samples"} <= {
+        path.name for path in straight.iterdir()
+    }
+    assert checkpoint.steps(straight) == [5, 10, 15, 20]
+    assert [line["step"] for line in _lines(straight)] == list(range(1, 21))
+    assert all(np.isfinite(v) for line in _lines(straight) for v in line.values())
+    assert json.loads((straight / "versions.json").read_text())["jax"] == jax.__version__
+    assert checkpoint.read_config(straight).model.num_classes == 4
+    assert {p.name for p in (straight / "samples").iterdir()} == {"0.png", "10.png", "20.png"}
+
+
+def test_tensorboard_reads_the_scalars(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(straight / "events")).Reload()
+    found = [(e.step, e.value) for e in events.Scalars("loss/d")]
+    assert found == [(line["step"], pytest.approx(line["loss/d"])) for line in _lines(straight)]
+
+
+def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp):
+    workdir = tmp / "killed"
+    process = subprocess.Popen(_command(workdir), env=_environment(tmp), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not [s for s in checkpoint.steps(workdir) if s >= 10]:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    again = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert f"resuming {workdir} from step" in again.stderr
+    assert_same_run(straight, workdir)
+
+
+def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp):
+    workdir = tmp / "stopped"
+    process = subprocess.Popen(
+        _command(workdir), env=_environment(tmp), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    metrics = workdir / "metrics.jsonl"
+    while not metrics.exists() or not metrics.read_text().count("\n") >= 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=120)
+    if process.returncode == 0:
+        pytest.fail("the run ended before the signal came")
+    assert process.returncode == 42 and "stopped on request; saved step" in text
+    stopped = checkpoint.steps(workdir)[-1]
+    assert 2 <= stopped < 20
+    again = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True)
+    assert again.returncode == 0
+    assert_same_run(straight, workdir)
+
+
+def test_more_steps_are_the_same_run(straight, tmp, capsys):
+    workdir = tmp / "longer"
+    for steps in (10, 20):
+        done = subprocess.run(
+            _command(workdir, f"train.steps={steps}"), env=_environment(tmp), capture_output=True
+        )
+        assert done.returncode == 0
+    assert_same_run(straight, workdir)
+
+
+def test_a_finished_run_does_nothing_more(straight, tmp):
+    before = {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
+    done = subprocess.run(_command(straight), env=_environment(tmp), capture_output=True)
+    assert done.returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
+
+
+def test_another_config_in_the_work_directory_ends_in_4(straight, capsys):
+    words = ["train", "debug", *OVERRIDES, "seed=5", "optim.beta1=0.5", "--workdir", str(straight)]
+    assert cli.main(words) == 4
+    text = capsys.readouterr().err
+    assert "holds another run" in text and "seed: 0 -> 5" in text
+    assert "optim.beta1: 0.0 -> 0.5" in text
+
+
+def test_fewer_steps_than_were_made_end_in_4(straight, capsys):
+    words = ["train", "debug", *OVERRIDES, "train.steps=10", "--workdir", str(straight)]
+    assert cli.main(words) == 4
+    assert "is at step 20, beyond train.steps=10" in capsys.readouterr().err
+
+
+def test_what_is_no_checkpoint_is_ignored(tmp_path):
+    for name in ("9999", "12.orbax-checkpoint-tmp", "notes"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "checkpoints" / "7").write_text("")
+    assert checkpoint.steps(tmp_path) == []
+    with pytest.raises(checkpoint.CheckpointError, match="has no complete checkpoint"):
+        checkpoint.pick(tmp_path, None)
