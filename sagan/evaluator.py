@@ -4,7 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from sagan.metrics import Metric
 from sagan.typed import require
 
 Generate = Callable[..., np.ndarray]  # as sagan.sample.Sampler
+# Gives the real side once the network is there.
+RealSide = Callable[[Sequence[Metric], Extractor], reference_lib.Reference]
 
 
 class Generated:
@@ -36,14 +38,6 @@ class Generated:
         labels = None if self._labels is None else self._labels[indices]
         pixels = self._generate(labels, indices, seed=self._seed, truncation=self._truncation)
         return pixels, labels
-
-
-class RealSide(Protocol):
-    """Gives the real side once the network is there."""
-
-    def __call__(
-        self, metrics: Sequence[Metric], extractor: Extractor
-    ) -> reference_lib.Reference: ...
 
 
 class Evaluator:

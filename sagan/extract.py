@@ -1,7 +1,7 @@
 """One pass over images: features of each batch, folded into every metric's state at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sagan.writers import Progress
 _FLUSH_IMAGES = 4096  # folded at a time: a state of sums is rewritten whole at each update
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images of one size that can be had by position, labelled or not.
 

@@ -208,7 +208,7 @@ def _read_state(path: Path, key: Mapping[str, Any], kind: Any) -> State | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if json.loads(str(file["about"])) != key:
                 return None
             name = path.name.removesuffix(".npz")
@@ -241,7 +241,7 @@ def load(path: Path, metrics: Sequence[Metric], extractor: Extractor) -> Referen
       or lacks what a metric needs.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             require(about.get("format") == _FORMAT, f"{path}: format {about.get('format')!r}")
             wrong = [

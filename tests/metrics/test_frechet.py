@@ -81,7 +81,7 @@ def test_torch_fidelity(peer):
 def test_samples_give_what_moments_give(n):
     x, y = correlated(4, n, 60), correlated(5, n + 5, 60)
     assert _frechet.of_samples(x, y) == pytest.approx(
-        _frechet.of_moments(state_of(x), state_of(y)), rel=1e-7
+        _frechet.of_moments(state_of(x), state_of(y)), rel=1e-11
     )
 
 

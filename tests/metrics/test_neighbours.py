@@ -67,6 +67,16 @@ def test_expectations_for_samples_of_one_distribution(num_real, num_fake, expect
     assert got["density"] == pytest.approx(1, abs=0.05)
 
 
+def test_hand_worked_balls_contain_their_surface():
+    """On a line: the third neighbours of 0, 1, 2, 3 are 3, 2, 2, 3 away."""
+    real = np.array([[0.0], [1], [2], [3]])
+    fake = np.array([[-3.0], [-3.5], [6], [1.5]])  # the first and third lie on a surface
+    got = precision_recall.compute(state_of(fake), state_of(real))
+    assert got["precision"] == 0.75
+    got = density_coverage.compute(state_of(fake), state_of(real), k=3)
+    assert got == {"density": pytest.approx(4 / (3 * 4)), "coverage": 1.0}
+
+
 def test_copies_are_at_distance_zero(small_tiles):
     x = np.random.RandomState(4).randn(300, 512).astype(np.float32)
     doubled = np.concatenate([x, x])
