@@ -2,7 +2,7 @@
 # A Slurm cluster of two virtual nodes on this machine, for tests.
 #
 #   slurm_cluster.sh start DIR     starts it; then SLURM_CONF=DIR/slurm.conf is all clients need
-#   slurm_cluster.sh stop DIR      ends what start started, by process id
+#   slurm_cluster.sh stop DIR      ends its jobs, and what start started by process id
 #
 # Needs root and the Debian packages slurm-wlm and munge. Everything is kept in DIR, which must
 # not lie under a folder that other users cannot enter: munged runs as its own user.
@@ -97,6 +97,14 @@ wait_for() {
 
 stop() {
   [ -e "$folder/pids" ] || return 0
+  export SLURM_CONF=$folder/slurm.conf
+  timeout 10 scancel --full --signal=KILL --user="$(id -un)" || true
+  timeout 10 scancel --user="$(id -un)" || true
+  local i
+  for ((i = 0; i < 50; i++)); do
+    [ -n "$(timeout 5 squeue --noheader --states=running,completing)" ] || break
+    sleep 0.2
+  done
   local pid birth signal
   for signal in TERM KILL; do
     while read -r pid birth; do

@@ -74,7 +74,7 @@ def test_run_id_derives_from_the_configs_name(target, plan):
     "words, message",
     [
         (["big_one", "train.stepz=1"], "unknown config key 'train.stepz'"),
-        (["big_one", "train.steps=many"], "train.steps='many' is not a int"),
+        (["big_one", "train.steps=many"], "train.steps='many' is not a"),
         (["nowhere"], "no preset named 'nowhere'"),
         (["absent.py"], "config file absent.py does not exist"),
         (["--run-id", "a/b"], "--run-id 'a/b'; allowed"),

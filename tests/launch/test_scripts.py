@@ -68,7 +68,8 @@ def test_entry_becomes_python_so_a_signal_reaches_it(programs, tmp_path):
 
 
 def _entry(programs, *words, **environment):
-    _program(programs / "python3", 'printf "%s|" "$@"; env | grep ^SAGAN_ | sort\n')
+    ranks = "^SAGAN_(COORDINATOR|NUM_PROCESSES|PROCESS_ID)="
+    _program(programs / "python3", f'printf "%s|" "$@"; env | grep -E "{ranks}" | sort\n')
     result = subprocess.run(
         [ENTRY, *words],
         env={**os.environ, **environment},

@@ -95,15 +95,16 @@ def _job(environment, number):
 def _preempt_and_wait(environment, number, workdir):
     """Sends SIGTERM to all ranks once they train; gives the job's last state."""
 
-    def ended():
-        job = _job(environment, number)
-        states = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-        return job.get("JobState") in states and job
-
-    _wait(lambda: _steps(workdir) or ended(), lambda: _log(workdir))
-    assert not ended(), _log(workdir)
+    _wait(lambda: _steps(workdir) or _ended(environment, number), lambda: _log(workdir))
+    assert not _ended(environment, number), _log(workdir)
     subprocess.run(["scancel", "--signal=TERM", number], env=environment, check=True, timeout=30)
-    return _wait(ended, lambda: _log(workdir))
+    return _wait(lambda: _ended(environment, number), lambda: _log(workdir))
+
+
+def _ended(environment, number):
+    job = _job(environment, number)
+    states = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+    return job if job.get("JobState") in states else None
 
 
 def _log(workdir):
@@ -130,12 +131,32 @@ def test_a_preempted_job_saves_requeues_resumes_and_finishes(cluster, tmp_path):
     assert (workdir / "checkpoints" / str(STEPS)).is_dir()
 
 
-def test_restarts_are_bounded(cluster, tmp_path):
-    workdir = tmp_path / "run"
-    number = _launch(cluster, workdir, "--max-restarts", "0")
-    state = _preempt_and_wait(cluster, number, workdir)
-    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "42:0", "0")
-    assert "the bound: giving up" in _log(workdir)
+@pytest.mark.parametrize(
+    "codes, options, state, code, restarts",
+    [
+        ([134, 0], [], "COMPLETED", "0:0", "1"),  # the watchdog, then done
+        ([42, 42, 0], ["--max-restarts", "1"], "FAILED", "42:0", "1"),  # bounded
+        ([3, 0], [], "FAILED", "3:0", "0"),  # diverged: the same would happen again
+        (["hang", 0], [], "FAILED", "1:0", "0"),  # one rank crashed, the other had to be killed
+    ],
+)
+def test_restarts_by_exit_code(cluster, tmp_path, codes, options, state, code, restarts):
+    # In place of the trainer, a module of its name: what is tested is the script.
+    (tmp_path / "sagan").mkdir()
+    (tmp_path / "sagan" / "__init__.py").touch()
+    (tmp_path / "sagan" / "__main__.py").write_text(
+        "import os, time\n"
+        f"code = {codes}[int(os.environ.get('SLURM_RESTART_COUNT', '0'))]\n"
+        "if code == 'hang':\n"
+        "    code = 1\n"
+        "    time.sleep(60 * int(os.environ['SLURM_PROCID']))\n"
+        "raise SystemExit(code)\n"
+    )
+    setup = f"cd {tmp_path}"  # `python -m` looks there first
+    number = _launch(cluster, tmp_path / "run", "--setup", setup, *options)
+    job = _wait(lambda: _ended(cluster, number), lambda: _log(tmp_path / "run"))
+    got = (job["JobState"], job["ExitCode"], job["Restarts"])
+    assert got == (state, code, restarts), _log(tmp_path / "run")
 
 
 def test_open_mpi_finds_its_ranks_and_the_same_command_resumes(tmp_path):
