@@ -11,7 +11,7 @@ host arrays, in order, however many devices did the work.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 __all__ = ["Extractor"]
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """Maps images to named feature vectors.
 

@@ -30,9 +30,9 @@ def layers(data: bytes) -> dict[str, dict[str, np.ndarray]]:
 
     Raises: google.protobuf.message.DecodeError if `data` is not a graph.
     """
-    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto import graph_pb2
 
-    graph = GraphDef()
+    graph = graph_pb2.GraphDef()  # type: ignore[attr-defined]
     graph.ParseFromString(data)
     nodes = {node.name: node for node in graph.node}
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -49,7 +49,7 @@ def layers(data: bytes) -> dict[str, dict[str, np.ndarray]]:
         if norm is not None and "scale_after_normalization" in norm.attr:
             if not norm.attr["scale_after_normalization"].b:
                 arrays.pop("gamma", None)
-            arrays["epsilon"] = np.float32(norm.attr["variance_epsilon"].f)
+            arrays["epsilon"] = np.asarray(norm.attr["variance_epsilon"].f, np.float32)
         found[layer.replace("/", "_")] = arrays
     if "softmax/weights" in nodes and "softmax/biases" in nodes:
         found["softmax"] = {

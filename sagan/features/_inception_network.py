@@ -64,7 +64,7 @@ class Inception(nn.Module):
         if {"logits", "logits_unbiased"} & set(self.outputs):
             kernel, bias = _Weights((2048, 1008), name="softmax")()
             logits = jnp.dot(found["pool"], kernel, precision=lax.Precision.HIGHEST)
-            found |= {"logits_unbiased": logits, "logits": logits + bias}
+            found |= {"logits_unbiased": logits, "logits": logits + bias[None]}
         return {name: found[name] for name in self.outputs}
 
 
@@ -85,7 +85,7 @@ def _weights(name: str, height: int, width: int, inputs: int, features: int) -> 
 
 def _conv(x: Array, kernel: Array, bias: Array, *, stride: int = 1, padding: str = _SAME) -> Array:
     """Convolution, bias, ReLU."""
-    return nn.relu(_linear(x, kernel, stride, padding) + bias)
+    return nn.relu(_linear(x, kernel, stride, padding) + bias.reshape(1, 1, 1, -1))
 
 
 def _linear(x: Array, kernel: Array, stride: int = 1, padding: str = _SAME) -> Array:
@@ -118,7 +118,10 @@ def _pointwise(x: Array, layers: dict[str, int], *, pool: bool = False) -> list[
     parts = jnp.split(y, ends[:-1], -1)
     if pool:
         parts[-1] = _average(parts[-1])
-    return [nn.relu(part + bias) for part, (_, bias) in zip(parts, pairs, strict=True)]
+    return [
+        nn.relu(part + bias.reshape(1, 1, 1, -1))
+        for part, (_, bias) in zip(parts, pairs, strict=True)
+    ]
 
 
 def _block_35(x: Array, name: str, pool_features: int) -> Array:
@@ -217,9 +220,7 @@ def _max_pool(x: Array, *, stride: int = 2, padding: int = 0) -> Array:
         pads[axis] = (padding, padding)
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
         last = x.shape[axis] - 3
-        views = [
-            lax.slice_in_dim(x, i, i + last + 1, stride=stride, axis=axis) for i in range(3)
-        ]
+        views = [lax.slice_in_dim(x, i, i + last + 1, stride=stride, axis=axis) for i in range(3)]
         x = jnp.maximum(jnp.maximum(views[0], views[1]), views[2])
     return x
 
@@ -231,7 +232,8 @@ def _average(x: Array) -> Array:
         pads[axis] = (1, 1)
         size = x.shape[axis]
         padded = jnp.pad(x, pads)
-        x = sum(lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+        views = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+        x = views[0] + views[1] + views[2]
         inside = jnp.full((size,), 3.0).at[jnp.array([0, size - 1])].set(2.0)
         x = x / jnp.expand_dims(inside, [0, 2, 3] if axis == 1 else [0, 1, 3])
     return x

@@ -52,7 +52,9 @@ def bilinear(
     return x
 
 
-def clean(images: UInt8[np.ndarray, "B H W C"], size: int) -> Float[np.ndarray, "B {size} {size} C"]:
+def clean(
+    images: UInt8[np.ndarray, "B H W C"], size: int
+) -> Float[np.ndarray, "B {size} {size} C"]:
     """Resizes on the host with Pillow, one channel at a time; values in [0, 255].
 
     Source: Parmar, Zhang and Zhu, On Aliased Resizing (arXiv:2104.11222).

@@ -47,14 +47,16 @@ class Spread:
         self._compiled = max(self._compiled, min(self._whole(len(images)), self._limit))
         prepare = _mapped_prepare(self._prepare, self._devices)
         forward = _mapped_forward(self._forward, tuple(sorted(set(outputs))), self._devices)
-        # All parts are sent off before the first is waited for.
-        parts = []
+        parts, running = [], None
         for start in range(0, len(images), self._compiled):
             part = jax.device_put(self._padded(images[start:]), self._images)
-            parts.append(forward(self._params, prepare(part)))
-        host = jax.device_get(parts)
+            # Two parts under way keep the devices busy; more would only hold memory.
+            last, running = running, forward(self._params, prepare(part))
+            if last is not None:
+                parts.append(jax.device_get(last))
+        parts.append(jax.device_get(running))
         return {
-            name: np.concatenate([part[name] for part in host])[: len(images)] for name in outputs
+            name: np.concatenate([part[name] for part in parts])[: len(images)] for name in outputs
         }
 
     def _whole(self, size: int) -> int:
@@ -67,12 +69,12 @@ class Spread:
 
 
 @functools.cache
-def _mesh(devices: tuple[jax.Device, ...]) -> Mesh:
+def _mesh(devices: tuple) -> Mesh:
     return Mesh(np.array(devices), ("data",))
 
 
 @functools.cache
-def _mapped_prepare(prepare: Prepare, devices: tuple[jax.Device, ...]) -> Callable:
+def _mapped_prepare(prepare: Prepare, devices: tuple) -> Callable:
     return jax.jit(
         jax.shard_map(
             prepare, mesh=_mesh(devices), in_specs=_SPLIT, out_specs=_SPLIT, check_vma=False
@@ -82,7 +84,7 @@ def _mapped_prepare(prepare: Prepare, devices: tuple[jax.Device, ...]) -> Callab
 
 @functools.cache
 def _mapped_forward(
-    forward: Forward, outputs: tuple[str, ...], devices: tuple[jax.Device, ...]
+    forward: Forward, outputs: tuple[str, ...], devices: tuple
 ) -> Callable:
     return jax.jit(
         jax.shard_map(

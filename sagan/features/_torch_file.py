@@ -17,7 +17,12 @@ import numpy as np
 
 from sagan.typed import ConfigError
 
-_DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
+_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LIMIT_BYTES = 1 << 30
 

@@ -61,7 +61,7 @@ def _read(path: Path) -> Layers:
 
 def _from_npz(path: Path) -> Layers:
     found: Layers = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for key in arrays.files:
             layer, _, part = key.rpartition("/")
             if part in ("kernel", "bias"):
@@ -117,7 +117,8 @@ def sha256(layers: Layers) -> str:
 def mismatch(layers: Layers, needed: Mapping[str, Mapping]) -> str | None:
     """Says which layer's shape is not the network's, if any of those present."""
     for name, parts in needed.items():
-        for part, wanted in parts.items():
+        for part in ("kernel", "bias"):
+            wanted = parts[part]
             if name in layers and layers[name][part].shape != wanted.shape:
                 got = layers[name][part].shape
                 return f"{name}/{part} is {got}; the FID Inception network's is {wanted.shape}"
@@ -127,7 +128,9 @@ def mismatch(layers: Layers, needed: Mapping[str, Mapping]) -> str | None:
 def _torch_names() -> dict[str, str]:
     """Maps torchvision's module names to ours, which are the graph's with _ for /."""
     stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
-    names = dict(zip(stem, ("conv", "conv_1", "conv_2", "conv_3", "conv_4"), strict=True))
+    names: dict[str, str] = dict(
+        zip(stem, ("conv", "conv_1", "conv_2", "conv_3", "conv_4"), strict=True)
+    )
     blocks = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
     for i, block in enumerate(blocks):
         ours = f"mixed_{i}" if i else "mixed"

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def _prepare(resizer: str) -> Callable[[Array], Array]:
 
 def _forward(layers: dict, x: Array, outputs: tuple[str, ...]) -> dict[str, Array]:
     needed = {name: layers[name] for name in _needed(outputs)}
-    return Inception(outputs).apply({"params": needed}, x)
+    return cast(dict[str, Array], Inception(outputs).apply({"params": needed}, x))
 
 
 def load(

@@ -34,8 +34,8 @@ def pytorch_fid(torchvision):
 
 @pytest.fixture(scope="session")
 def images():
-    """16 images of 32 px whose brightness, contrast, colours and scales differ."""
-    return make_images(16, 32, 32)
+    """8 images of 32 px whose brightness, contrast, colours and scales differ."""
+    return make_images(8, 32, 32)
 
 
 def make_images(number, height, width, seed=0):
@@ -75,7 +75,7 @@ def state_dict(torch, pytorch_fid, images):
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None
         network.train()
-        x = torch.from_numpy(images[:8]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         network.dropout.p = 0.0
         network(torch.nn.functional.interpolate(x, (299, 299), mode="bilinear"))
     return network.state_dict()
@@ -114,9 +114,7 @@ def frozen_graph(state_dict):
         if name.endswith(".conv.weight"):
             layer = graph_name(name.removesuffix(".conv.weight"))
             constant(f"{layer}/conv2d_params", array.transpose(2, 3, 1, 0))
-            norm = graph.node.add(
-                name=f"{layer}/batchnorm", op="BatchNormWithGlobalNormalization"
-            )
+            norm = graph.node.add(name=f"{layer}/batchnorm", op="BatchNormWithGlobalNormalization")
             norm.attr["variance_epsilon"].f = 0.001
             norm.attr["scale_after_normalization"].b = True
         elif ".bn." in name and array.ndim:
@@ -172,3 +170,18 @@ def graph_name(torch_name):
     if block == "6a":
         tower = tower.replace("tower_1", "tower")
     return f"mixed_{index}/{tower}" if index else f"mixed/{tower}"
+
+
+@pytest.fixture
+def partial_weights(test_data):
+    return test_data / "inception_2015_12_05_to_mixed_7.npz"
+
+
+@pytest.fixture
+def cifar_images(test_data):
+    """The first 512 images of CIFAR-10's test split, in the order of its files."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("cifar10", data_dir=str(test_data / "tfds"), file_format="array_record")
+    source = builder.as_data_source(split="test")
+    return np.stack([source[i]["image"] for i in range(512)])
