@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ class MeanColour:
 
 @pytest.fixture(autouse=True)
 def colour(monkeypatch, tmp_path):
-    module = argparse.Namespace(load=lambda *, weights=None, resizer="tf": MeanColour(resizer))
+    module = types.ModuleType("colour.network")
+    module.load = lambda *, weights=None, resizer="tf": MeanColour(resizer)
     monkeypatch.setitem(sys.modules, "colour.network", module)
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
 
