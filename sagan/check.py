@@ -2,6 +2,7 @@
 
 import math
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -101,7 +102,7 @@ def _memory(config: Config, source: Source, devices: mesh.Devices) -> list[str]:
     return lines
 
 
-def _num_bytes(tree: object) -> int:
+def _num_bytes(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
@@ -111,7 +112,7 @@ def _activation_bytes(gan: train_step.Gan, state: train_step.TrainState, batch: 
     z = jax.ShapeDtypeStruct((batch, model.z_dim), "float32")
     label = None if model.num_classes is None else jax.ShapeDtypeStruct((batch,), "int32")
 
-    def forward(g: object, d: object, z: jax.Array, label: jax.Array | None) -> jax.Array:
+    def forward(g: Any, d: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
         stats = state.g.stats["batch_stats"]
         zeros = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), stats)
         image = gan.generator.apply({"params": g, "batch_stats": zeros}, z, label, train=False)

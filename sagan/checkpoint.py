@@ -123,9 +123,10 @@ class Checkpoints:
 
         Raises: CheckpointError if a shape or dtype differs, naming each.
         """
-        saved = self._manager.item_metadata(step).state
+        metadata: Any = self._manager.item_metadata(step)
+        saved = metadata.state
         _require_same(saved, abstract)
-        restored = self._manager.restore(
+        restored: Any = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
         return restored.state

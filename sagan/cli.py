@@ -30,7 +30,12 @@ def entry() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # overrides behind an option: argparse takes positionals in one run only
+        args.words = [*args.words, *rest]
     try:
         return args.run(args)
     except ConfigError as error:

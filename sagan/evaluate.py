@@ -131,6 +131,7 @@ def run_images(
     fake = reference_lib.open_images(images, overrides=overrides, image_size=image_size)
     size = fake.image_size
     saved = reference.endswith(".npz")
+    require(not saved or num_real is None, f"--num-real: {reference} is whole as it was saved")
     real = None if saved else _open_real(reference, overrides, image_size, size)
 
     def training() -> FromSource:

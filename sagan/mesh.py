@@ -90,7 +90,7 @@ class Devices:
       devices: some of them instead of all, in one process.
     """
 
-    def __init__(self, form: str = "shard_map", devices: Sequence[jax.Device] | None = None):
+    def __init__(self, form: str = "shard_map", devices: Sequence[Any] | None = None):
         # Ordered by process, so that a process's devices are neighbours along the axis.
         devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
         self.form = form

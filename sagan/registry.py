@@ -1,14 +1,17 @@
 """Finds the file that a name in a config stands for.
 
-A plain name is a file of one of our folders (`models/sagan.py` is `sagan`); a dotted name is
-any importable module, so a model or dataset of yours needs no edit here.
+A name is a file of one of our folders (`models/sagan.py` is `sagan`), or else any module that can
+be imported, so a model or dataset of yours needs no edit here.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from types import ModuleType
 
 from sagan.config import ConfigError
+
+_MUST_DEFINE = {"models": ("build", "check"), "data": ("load",), "features": ("load",)}
 
 
 def names(package: str) -> list[str]:
@@ -21,19 +24,24 @@ def load(package: str, name: str, *, field: str) -> ModuleType:
     """Imports what `name` stands for in `sagan.<package>`.
 
     Args:
-      package: `models`, `data` or `metrics`.
-      name: a file's name there, or the dotted name of a module outside.
+      package: `models`, `data`, `features` or `metrics`.
+      name: a file's name there, or the name of a module outside.
       field: the config key that held the name, for the error.
 
     Raises:
-      ConfigError: no such file or module.
+      ConfigError: no such file or module, or not one of this kind.
     """
     if name in names(package):
         return importlib.import_module(f"sagan.{package}.{name}")
-    if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"{field}={name!r}: cannot import that module ({error})") from error
-    known = ", ".join(names(package))
-    raise ConfigError(f"{field}={name!r} is unknown; known: {known}, or a dotted module name")
+    try:
+        found = importlib.util.find_spec(name) is not None
+        module = importlib.import_module(name) if found else None
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{field}={name!r}: cannot import that module ({error})") from error
+    if module is None:
+        known = ", ".join(names(package))
+        raise ConfigError(f"{field}={name!r} is unknown; known: {known}, or a module of yours")
+    absent = [f for f in _MUST_DEFINE.get(package, ()) if not hasattr(module, f)]
+    if absent:
+        raise ConfigError(f"{field}={name!r}: module {name} does not define {', '.join(absent)}")
+    return module

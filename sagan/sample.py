@@ -51,7 +51,7 @@ class Sampler:
 
     def latents(self, indices: Int[np.ndarray, " N"], seed: int) -> Float[np.ndarray, "N Z"]:
         """Draws the latent of each index."""
-        return np.asarray(sampler.draw_latents(seed, indices, self.config.model.z_dim))
+        return sampler.draw_latents(seed, indices, self.config.model.z_dim)
 
     def find(self, names: Sequence[str]) -> list[int]:
         """Turns class numbers or names into labels. Raises: ConfigError listing what there is."""

@@ -101,8 +101,18 @@ def abstract(config: Config) -> Any:
     }
 
 
-def draw_latents(seed: int, indices: Int[Array, " B"], z_dim: int) -> Float[Array, "B Z"]:
+def draw_latents(seed: int, indices: Int[np.ndarray, " N"], z_dim: int) -> Float[np.ndarray, "N Z"]:
     """Draws the latent of each index; it depends on the seed and that index alone."""
+    z = np.empty((len(indices), z_dim), np.float32)
+    for begin in range(0, len(indices), CHUNK):
+        part = indices[begin : begin + CHUNK].astype(np.uint32)
+        drawn = _draw(np.uint32(seed), np.pad(part, (0, CHUNK - len(part))), z_dim)
+        z[begin : begin + len(part)] = np.asarray(drawn)[: len(part)]
+    return z
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _draw(seed: Array, indices: Array, z_dim: int) -> Array:
     key = jax.random.key(seed)
     return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (z_dim,)))(indices)
 

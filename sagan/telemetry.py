@@ -11,9 +11,10 @@ from sagan.layers import spectral
 
 def gates(player: str, params: Mapping[str, Any]) -> dict[str, Float[Array, ""]]:
     """Reads gamma of every attention layer; it starts at 0 and may become negative."""
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
     return {
         f"gamma/{player}/{path.removesuffix('/gamma')}": leaf
-        for path, leaf in flatten_dict(params, sep="/").items()
+        for path, leaf in flat.items()
         if path.endswith("/gamma")
     }
 

@@ -214,7 +214,7 @@ class _Run:
         z = sampler.draw_latents(
             self.config.seed, np.arange(rows * columns), self.config.model.z_dim
         )
-        drawn = sampler.generate(self.config, variables, np.asarray(z), labels)
+        drawn = sampler.generate(self.config, variables, z, labels)
         scale = math.ceil(64 / drawn.shape[1])
         about = {"step": self.step, "seed": self.config.seed}
         images.save(self._grid_path(self.step), images.grid(drawn, columns, scale=scale), about)

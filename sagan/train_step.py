@@ -29,7 +29,7 @@ Keys = Key[Array, " B"]
 class Player(NamedTuple):
     """One side of the game. `stats` has `spectral_stats` and, for the generator, `batch_stats`."""
 
-    params: Mapping[str, Any]
+    params: Any
     stats: Mapping[str, Any]
     opt_state: Any
 
@@ -41,7 +41,7 @@ class TrainState(NamedTuple):
     key: UInt32[Array, " 2"]
     g: Player
     d: Player
-    ema: Mapping[str, Any]
+    ema: Any
 
 
 class Gan(NamedTuple):
@@ -111,8 +111,7 @@ def train_step(gan: Gan, state: TrainState, reals: Batch) -> tuple[TrainState, S
       reals: this device's batches, stacked: one per discriminator update, in order.
 
     Returns:
-      The next state, and scalars: `loss/d`, `accuracy/…`, `logits/…` and `grad_norm/d` (means
-      over the discriminator updates), `loss/g`, `grad_norm/g`, `gamma/…`, `sigma/…`.
+      The next state, and scalars; those of the discriminator are means over its updates.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     # The generator does not move while the discriminator does.
@@ -216,8 +215,10 @@ def _update_d(
             return gan.discriminator.apply(weights, image, label, train=True)  # type: ignore
 
         # One pass over both halves; there are no batch statistics to mix.
-        labels = None if label is None else jnp.concatenate([label, fake_label])
-        logits = discriminate(jnp.concatenate([image, fake]), labels)
+        both = jax.tree.map(
+            lambda a, b: jnp.concatenate([a, b]), (image, label), (fake, fake_label)
+        )
+        logits = discriminate(*both)
         real_logits, fake_logits = jnp.split(logits, 2)
         loss = gan.loss.discriminator(real_logits, fake_logits)
         scalars = {

@@ -88,7 +88,7 @@ class Scalars:
     """
 
     def __init__(self, workdir: Path, step: int, *, events: str = "events"):
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._path = workdir / "metrics.jsonl"
@@ -111,8 +111,8 @@ class Scalars:
 
 def write_events(events, step: int, values: Mapping[str, float]) -> None:  # noqa: ANN001
     """Adds scalars to an open `EventFileWriter`."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore
 
     items = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
     events.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=items)))

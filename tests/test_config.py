@@ -102,7 +102,8 @@ def test_wrong_types_from_python_and_json_are_refused():
     """In a process of its own: here the checks that tests add would come first."""
     code = (
         "from sagan import config as c\n"
-        "for make in (lambda: c.TrainConfig(batch_size='64'), lambda: c.from_json('{\"seed\": []}')):\n"
+        "wrong = lambda: c.TrainConfig(batch_size='64'), lambda: c.from_json('{\"seed\": []}')\n"
+        "for make in wrong:\n"
         "    try: make()\n"
         "    except c.ConfigError as error: print(error)"
     )

@@ -175,6 +175,8 @@ def test_saved_statistics_give_what_the_images_gave(tmp_path):
     assert saved["protocol"] == direct["protocol"]
     with pytest.raises(ConfigError, match="other features than asked for: resizer: 'tf'.*'clean'"):
         score(fake, str(file), resizer="clean")
+    with pytest.raises(ConfigError, match="--num-real: .*is whole as it was saved"):
+        score(fake, str(file), num_real=5)
     with pytest.raises(ConfigError, match="lacks what metric pr needs.*sagan reference"):
         score(fake, str(file), metrics=["pr"])
     file.write_bytes(file.read_bytes()[:100])

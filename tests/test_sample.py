@@ -76,9 +76,9 @@ def test_single_files(workdir, tmp_path, capsys):
     assert cli.main(words) == 0
     names = sorted(path.name for path in out.iterdir())
     assert names == [f"class{c}_{i:06}.png" for c in (1, 3) for i in (0, 1)]
-    picture = Image.open(out / names[0])
-    assert picture.size == (8, 8) and picture.mode == "RGB"
-    about = json.loads(picture.text["sagan"])
+    with Image.open(out / names[0]) as picture:
+        assert picture.size == (8, 8) and picture.mode == "RGB"
+        about = json.loads(picture.text["sagan"])
     assert about == {"step": 2, "seed": 0, "truncation": None, "index": 0, "class": 1}
     assert "4 images in" in capsys.readouterr().out
 
@@ -105,7 +105,8 @@ def test_without_classes_all_take_turns_and_prefixes_agree(workdir, tmp_path):
 def test_sheets(workdir, tmp_path, extra, size):
     out = tmp_path / "sheet.png"
     assert cli.main(["sample", str(workdir), *extra, "--out", str(out)]) == 0
-    assert Image.open(out).size == size
+    with Image.open(out) as sheet:
+        assert sheet.size == size
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,8 @@ def test_a_point_reads_its_own_row_of_pooled_keys():
 
 def test_no_attention_no_maps(tmp_path, capsys):
     path = tmp_path / "run"
-    words = ["train", "debug", "train.steps=1", "sample.every_steps=0", "model.attention=none",
-             "model.attention_d=none", "model.num_classes=none", "--workdir", str(path)]  # fmt: skip
+    words = ["train", "debug", "train.steps=1", "sample.every_steps=0", "--workdir", str(path)]
+    words += ["model.attention=none", "model.attention_d=none", "model.num_classes=none"]
     assert cli.main(words) == 0
     assert cli.main(["sample", str(path), "--attention", "--out", str(tmp_path / "a.png")]) == 2
     assert "no attention layer" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_everything_moves(played):
                 jax.tree_util.tree_leaves_with_path(after),
                 strict=True,
             )
-            if np.array_equal(x, y)
+            if np.array_equal(x, y) and x.size > 1  # a unit vector of one element cannot move
         }
         # Behind gamma = 0, attention's convolutions have no gradient in the first step only.
         assert still == set(), still
@@ -65,7 +65,7 @@ def test_one_step_follows_its_description(played):
     seam = Devices(devices=jax.devices()[:1])
     batch = next(Pipeline(config, data.load(config.data, 8), seam, 1).batches(0))
     chosen = np.asarray(batch["index"])[0, 0]
-    real = images[chosen].astype(np.float32) * (2 / 255) - 1
+    real = jnp.asarray(images[chosen].astype(np.float32) * (2 / 255) - 1)
     label = jnp.asarray(labels[chosen])
     network_g, network_d = gan.generator.clone(), gan.discriminator
 
@@ -207,11 +207,13 @@ def test_accumulation_equals_the_large_batch_but_for_batch_statistics(tmp_path, 
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "pair.py").write_text(PLAIN)
     monkeypatch.syspath_prepend(tmp_path)
-    config = changed(CONFIG, model={"name": "plain.pair"})
-    whole, _ = play(config, 2)
-    parts, _ = play(changed(config, train={"accumulate_steps": 2}), 2)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    config = changed(CONFIG, model={"name": "plain.pair"}, train={"d_steps_per_g_step": 1})
+    whole, _ = play(config, 1)
+    parts, _ = play(changed(config, train={"accumulate_steps": 2}), 1)
+    for player in ("g", "d"):  # Adam's first moment is the gradient here, beta1 being 0
+        a, b = (getattr(s, player).opt_state[0].mu for s in (whole, parts))
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), a, b)
+        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(a)) > 1e-2
     # With batch norm, its averages move once a part, and u still once an update.
     whole, _ = play(changed(CONFIG, train={"d_steps_per_g_step": 1}), 1)
     parts, _ = play(changed(CONFIG, train={"d_steps_per_g_step": 1, "accumulate_steps": 2}), 1)

@@ -3,6 +3,8 @@
 Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), 8x8, 10 classes.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -21,7 +23,7 @@ class Digits:
     def __init__(self, split: str, image_size: int):
         from sklearn.datasets import load_digits
 
-        table = load_digits()
+        table: Any = load_digits()
         numbers = np.arange(len(table.target))
         chosen = {
             "train": numbers % _TEST_EVERY != 0,

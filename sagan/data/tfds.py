@@ -30,7 +30,7 @@ class Prepared:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow_datasets as tfds
 
-        builder = tfds.builder_from_directory(folder)
+        builder: Any = tfds.builder_from_directory(folder)
         if split not in builder.info.splits:
             known = ", ".join(builder.info.splits)
             raise ConfigError(f"data.split={split!r}; {builder.info.full_name} has: {known}")

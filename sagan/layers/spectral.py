@@ -68,14 +68,14 @@ def sigmas(params: Params, vectors: Vectors) -> dict[str, Float[Array, ""]]:
 
 def normalize(params: Params, vectors: Vectors) -> Params:
     """Divides each leaf in `vectors` by its sigma; its gradient by W passes through sigma too."""
-    flat = flatten_dict(params, sep="/")
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
     for path, sigma in sigmas(params, vectors).items():
         flat[path] = flat[path] / sigma
     return unflatten_dict(flat, sep="/")
 
 
 def _weights(params: Params) -> dict[str, Array]:
-    flat = flatten_dict(params, sep="/")
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
     return {path: leaf for path, leaf in flat.items() if path.split("/")[-1] in NORMALIZED}
 
 

@@ -175,6 +175,7 @@ class Discriminator(nn.Module):
         logits = nn.Dense(1, kernel_init=self.kernel_init, name="head")(h)[:, 0]
         if config.num_classes is None:
             return logits
+        assert isinstance(config.num_classes, int)
         # Xavier like the rest; nn.Embed's own default has another scale.
         embed = nn.Embed(
             config.num_classes, h.shape[-1], embedding_init=self.kernel_init, name="projection"
