@@ -107,7 +107,7 @@ def of(
     if cache:
         contents = _read_state(home / "contents.npz", key, Contents)
         for name, metric in wanted.items():
-            state = _read_state(home / f"{name}.npz", key, _type_of(metric, extractor))
+            state = _read_state(home / f"{name}.npz", key, _type_of(metric))
             if state is not None:
                 states[name] = state
     found = extract.everywhere([name in states for name in wanted] + [contents is not None], share)
@@ -192,8 +192,7 @@ def _key(images: FromSource, extractor: Extractor) -> dict[str, Any]:
     }
 
 
-def _type_of(metric: Metric, extractor: Extractor) -> Callable[..., State]:
-    del extractor
+def _type_of(metric: Metric) -> Callable[..., State]:
     return type(metric.init(Spec(width=1, num_images=max(metric.MIN_IMAGES, 10), num_classes=1)))
 
 
@@ -254,7 +253,7 @@ def load(path: Path, metrics: Sequence[Metric], extractor: Extractor) -> Referen
             for name, metric in {
                 metrics_lib.state_name(m): m for m in metrics if m.USES_REAL
             }.items():
-                kind: Any = _type_of(metric, extractor)
+                kind: Any = _type_of(metric)
                 fields = [f"{name}.{field}" for field in kind._fields]
                 require(
                     all(field in file for field in fields),

@@ -1,5 +1,6 @@
 """Scoring a run's checkpoints: what is filed, what is refused, watching, several processes."""
 
+import importlib.machinery
 import json
 import socket
 import subprocess
@@ -75,15 +76,16 @@ def steps(monkeypatch):
 @pytest.fixture
 def workdir(tmp_path, monkeypatch, steps):
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
-    module = types.ModuleType("cheap.network")
+    module = types.ModuleType("cheap_network")
+    module.__spec__ = importlib.machinery.ModuleSpec("cheap_network", None)
     module.load = lambda *, weights=None, resizer="tf": Cheap(resizer)
-    monkeypatch.setitem(sys.modules, "cheap.network", module)
+    monkeypatch.setitem(sys.modules, "cheap_network", module)
     config = Config(
         name="fake",
         data=DataConfig(name="synthetic"),
         model=ModelConfig(image_size=SIZE, num_classes=4),
         train=TrainConfig(steps=30),
-        eval=EvalConfig(features="cheap.network", metrics=("fid", "is"), num_images=64),
+        eval=EvalConfig(features="cheap_network", metrics=("fid", "is"), num_images=64),
     )
     checkpoint.claim(tmp_path / "run", config)
     return tmp_path / "run"

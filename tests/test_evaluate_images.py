@@ -1,6 +1,7 @@
 """Scoring images that come as files, against folders, splits and saved statistics."""
 
 import argparse
+import importlib.machinery
 import json
 import subprocess
 import sys
@@ -35,9 +36,10 @@ class MeanColour:
 
 @pytest.fixture(autouse=True)
 def colour(monkeypatch, tmp_path):
-    module = types.ModuleType("colour.network")
+    module = types.ModuleType("colour_network")
+    module.__spec__ = importlib.machinery.ModuleSpec("colour_network", None)
     module.load = lambda *, weights=None, resizer="tf": MeanColour(resizer)
-    monkeypatch.setitem(sys.modules, "colour.network", module)
+    monkeypatch.setitem(sys.modules, "colour_network", module)
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
 
 
@@ -57,7 +59,7 @@ def write(folder, images, suffix="png", classes=None):
 
 def score(fake, real, **options):
     return evaluate.run_images(
-        fake, real, **{"features": "colour.network", "metrics": ("fid",)} | options
+        fake, real, **{"features": "colour_network", "metrics": ("fid",)} | options
     )
 
 
@@ -193,7 +195,7 @@ def parse(*words):
 
 def test_the_command_line(tmp_path, capsys):
     fake, real = write(tmp_path / "a", pictures(0, 40)), write(tmp_path / "b", pictures(1, 50))
-    common = ["--reference", real, "--features", "colour.network", "--metrics", "fid"]
+    common = ["--reference", real, "--features", "colour_network", "--metrics", "fid"]
     assert parse("eval", "--images", fake, *common, "--json") == 0
     shown = capsys.readouterr().out
     (tmp_path / "a.json").write_text(shown)
@@ -203,7 +205,7 @@ def test_the_command_line(tmp_path, capsys):
     assert parse("compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")) == 0
 
     out = str(tmp_path / "debug.npz")
-    words = ["debug", "--features", "colour.network", "--metrics", "fid,pr", "--out", out]
+    words = ["debug", "--features", "colour_network", "--metrics", "fid,pr", "--out", out]
     assert parse("reference", *words) == 0
     text = capsys.readouterr().out
     assert "synthetic:train: 512 images of 8 px" in text and "pool.bank" in text

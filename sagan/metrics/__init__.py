@@ -80,23 +80,33 @@ def names() -> list[str]:
 def find(wanted: Sequence[str]) -> list[Metric]:
     """Returns the metrics of these names, each once, in the order given.
 
+    A name is a metric's own, its file's, or that of a module outside.
+
     Raises: ConfigError for an unknown name, a module that is no metric, or no name at all.
     """
     if not wanted:
         raise ConfigError(f"no metrics asked for; known: {', '.join(names())}")
-    found = []
-    for name in dict.fromkeys(wanted):
-        metric = _ours().get(name)
-        if metric is None and "." in name:
-            metric = cast(Metric, registry.load("metrics", name, field="metrics"))
-            missing = [a for a in (*Metric.__annotations__, "init", "update", "merge", "compute")
-                       if not hasattr(metric, a)]  # fmt: skip
-            if missing:
-                raise ConfigError(f"metrics={name!r}: the module lacks {', '.join(missing)}")
-        if metric is None:
-            raise ConfigError(f"unknown metric {name!r}; known: {', '.join(names())}, or a module")
-        found.append(metric)
-    return found
+    found = {}
+    for name in wanted:
+        metric = _ours().get(name) or _outside(name)
+        found[metric.NAME] = metric
+    return list(found.values())
+
+
+def _outside(name: str) -> Metric:
+    try:
+        module = registry.load("metrics", name, field="metrics")
+    except ConfigError as error:
+        if "." in name:
+            raise
+        raise ConfigError(
+            f"unknown metric {name!r}; known: {', '.join(names())}, or a module of yours"
+        ) from error
+    members = (*Metric.__annotations__, "init", "update", "merge", "compute")
+    missing = [member for member in members if not hasattr(module, member)]
+    if missing:
+        raise ConfigError(f"metrics={name!r}: the module lacks {', '.join(missing)}")
+    return cast(Metric, module)
 
 
 def state_name(metric: Metric) -> str:
