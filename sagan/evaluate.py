@@ -13,7 +13,13 @@ from sagan import checkpoint, data, extract, protocols, results
 from sagan import metrics as metrics_lib
 from sagan import reference as reference_lib
 from sagan.config import Config
-from sagan.evaluator import Evaluator, batch_size_of, evaluator_of, load_extractor
+from sagan.evaluator import (
+    Evaluator,
+    batch_size_of,
+    evaluator_of,
+    load_extractor,
+    require_one_size,
+)
 from sagan.image_sets import FromSource
 from sagan.typed import require
 from sagan.watch import Job
@@ -57,6 +63,10 @@ def run(
     config = checkpoint.read_config(workdir)
     wanted = [] if watch else _pick(workdir, config, step)
     number = num_images or config.eval.num_images
+    labelled = config.model.num_classes is not None
+    if evaluator is None:
+        asked = metrics_lib.find(metrics or config.eval.metrics)
+        protocols.check_possible(asked, number, num_real, labelled)
     evaluator = evaluator or evaluator_of(
         config,
         metrics=metrics,
@@ -66,7 +76,7 @@ def run(
         reference=reference,
         num_real=num_real,
     )
-    evaluator.check(number, config.model.num_classes is not None)
+    evaluator.check(number, labelled)
     job = Job(workdir, evaluator, number, seeds, truncation)
     if watch:
         rows = job.watch(watch_timeout_seconds)
@@ -134,6 +144,12 @@ def run_images(
     require(not saved or num_real is None, f"--num-real: {reference} is whole as it was saved")
     real = None if saved else _open_real(reference, overrides, image_size, size)
 
+    scored, real = fake.part(num_images), None if real is None else real.part(num_real)
+    asked = metrics_lib.find(metrics)
+    if real is not None:
+        require_one_size(size, real)
+        protocols.check_possible(asked, len(scored), len(real), scored.num_classes is not None)
+
     def training() -> FromSource:
         return reference_lib.training_images(reference, overrides, image_size or size)
 
@@ -144,12 +160,10 @@ def run_images(
         if real is None:
             return reference_lib.load(Path(reference).expanduser(), metrics, extractor)
         share = extract.Share.of_this_process()
-        part = real.part(num_real)
-        return reference_lib.of(part, metrics, extractor, batch_size=total, share=share)
+        return reference_lib.of(real, metrics, extractor, batch_size=total, share=share)
 
     evaluator = Evaluator(metrics, extractor, real_side, batch_size=total, image_size=size)
-    scored = fake.part(num_images)
-    if any(metric.USES_LABELS for metric in evaluator.metrics) and scored.num_classes:
+    if any(metric.USES_LABELS for metric in asked) and scored.num_classes:
         scored = scored.with_classes(evaluator.reference.class_names)
     scores, warnings = evaluator.score(scored, fake.name)
     result = {

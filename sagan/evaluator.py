@@ -67,11 +67,7 @@ class Evaluator:
         self._batch_size = batch_size
         self._image_size = image_size
         self.reference = real(self.metrics, extractor)
-        require(
-            self.reference.image_size == image_size,
-            f"the images are {image_size} px, the reference {self.reference.name} is "
-            f"{self.reference.image_size} px; give --image-size or another --reference",
-        )
+        require_one_size(image_size, self.reference)
 
     def labels(self, num_images: int, num_classes: int | None, seed: int) -> np.ndarray | None:
         """Draws classes for generated images with the real side's frequencies."""
@@ -83,6 +79,7 @@ class Evaluator:
         return protocols.balanced_labels(num_images, counts, seed)
 
     def check(self, num_images: int, labelled: bool) -> None:
+        """Raises: ConfigError if so many images, with classes or not, cannot be scored."""
         real_labelled = len(self.reference.class_counts) > 0
         for metric in self.metrics:
             both = labelled and (real_labelled or not metric.USES_REAL)
@@ -138,6 +135,15 @@ class Evaluator:
             num_real = self.reference.num_images if metric.USES_REAL else None
             warnings += protocols.warnings(metric, width, len(images), num_real)
         return scores, warnings
+
+
+def require_one_size(image_size: int, real: FromSource | reference_lib.Reference) -> None:
+    """Raises: ConfigError unless both sides' images have the same size."""
+    require(
+        real.image_size == image_size,
+        f"the images are {image_size} px, the reference {real.name} is {real.image_size} px; "
+        "give --image-size or another --reference",
+    )
 
 
 def load_extractor(
