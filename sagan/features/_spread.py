@@ -83,9 +83,7 @@ def _mapped_prepare(prepare: Prepare, devices: tuple) -> Callable:
 
 
 @functools.cache
-def _mapped_forward(
-    forward: Forward, outputs: tuple[str, ...], devices: tuple
-) -> Callable:
+def _mapped_forward(forward: Forward, outputs: tuple[str, ...], devices: tuple) -> Callable:
     return jax.jit(
         jax.shard_map(
             lambda params, prepared: forward(params, prepared, outputs),

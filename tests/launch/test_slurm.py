@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parent / "slurm_cluster.sh"
-STEPS = 300
+STEPS = 200
 RUN = [
     "debug",
     f"train.steps={STEPS}",
