@@ -144,9 +144,12 @@ def _train(args: argparse.Namespace) -> int:
     config = _load(args)
     workdir = args.workdir or Path("runs") / config.name
     from sagan import data  # numpy alone: what was typed is checked before jax starts
+    from sagan.data import _packed
 
     source = data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
+    if not args.dry_run:
+        source = _packed.hold(config, source)
     _use_caches()
     from sagan import mesh, train
 

@@ -145,6 +145,7 @@ class _Run:
     def _steps(self) -> None:
         feed = self.pipeline.batches(self.step)
         in_flight: list[Any] = []
+        detail = ""
         since, since_step = time.perf_counter(), self.step
         while self.step < self.config.train.steps:
             batch = next(feed)
@@ -160,8 +161,8 @@ class _Run:
                 since, since_step = now, self.step
                 if self.scalars:
                     self.scalars.write(self.step, values)
-                self.detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
-            self.progress.update(self.step, getattr(self, "detail", ""))
+                detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
+            self.progress.update(self.step, detail)
             with jax.transfer_guard("allow"):
                 before = time.perf_counter()
                 self._maybe(self.step)

@@ -90,3 +90,67 @@ def test_a_work_directory_that_cannot_be_made_ends_in_2(capsys, tmp_path):
     words = ["train", "debug", "--workdir", str(tmp_path / "file" / "run")]
     assert cli.main(words) == 2
     assert "cannot be written" in _one_line(capsys)
+
+
+BAD_LABELS = """
+import numpy as np
+
+
+class Source:
+    class_names, key = ("a", "b"), "bad-labels"
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        return {"image": np.zeros((8, 8, 3), np.uint8), "label": i // 6}
+
+
+def load(config, image_size, argument):
+    return Source()
+"""
+
+
+def test_bad_labels_and_bad_images_are_found_before_jax_starts(tmp_path):
+    (tmp_path / "bad_labels.py").write_text(BAD_LABELS)
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for number in range(20):
+        (tmp_path / "set" / "a" / f"{number}.png").write_bytes(b"no image")
+    code = (
+        "import sys; from sagan import cli\n"
+        "for words in (['data.name=bad_labels'], ['data.name=folder', 'data.dir=set']):\n"
+        "    assert cli.main(['train', 'debug', *words]) == 2\n"
+        "    assert 'jax' not in sys.modules, words"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stderr.strip().splitlines()
+    assert first == "sagan: image 12 has label 2; allowed: 0 … 1"
+    assert second.startswith("sagan: set/a/0.png: not a readable image")
+
+
+def test_check_looks_at_everything(capsys, tmp_path):
+    assert cli.main(["check", "digits"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "1,437 images",
+        "10 in the data, 10 in use",
+        "unreadable   0",
+        "steps/epoch  22.5",
+    ):
+        assert text in out
+    assert out.count("#") > 100 and "MiB per device" in out
+    from PIL import Image
+
+    for number in range(30):
+        path = tmp_path / "cat" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9)).save(path)
+    path.write_bytes(path.read_bytes()[:40])
+    words = ["check", "folder", f"data.dir={tmp_path}", "train.batch_size=10", "model.g_channels=8"]
+    assert cli.main(words) == 2
+    out = capsys.readouterr().out
+    assert "unreadable   1" in out and "29.png: not a readable image" in out
+    assert "None in use" in out

@@ -202,6 +202,28 @@ def test_no_compilation_after_the_first_dispatch_and_no_hidden_transfer():
         program(state, pipeline.data, jax.tree.map(np.asarray, next(batches)))  # guard is real
 
 
+def test_bfloat16_computes_with_float32_parameters():
+    config = changed(CONFIG, model={"dtype": "bfloat16"}, train={"d_steps_per_g_step": 1})
+    state, history = play(config, 1)
+    expected, exact = play(changed(config, model={"dtype": "float32"}), 1)
+    types = jax.tree.map(lambda x: x.dtype, (state, history))
+    assert types == jax.tree.map(lambda x: x.dtype, (expected, exact))
+    assert float(history[0]["loss/d"]) == pytest.approx(float(exact[0]["loss/d"]), rel=0.05)
+    assert float(history[0]["loss/d"]) != float(exact[0]["loss/d"])
+
+
+def test_two_steps_in_one_dispatch_are_two_steps(played):
+    seam = Devices(devices=jax.devices()[:1])
+    pipeline = Pipeline(CONFIG, data.load(CONFIG.data, 8), seam, 2)
+    program = seam.compile(functools.partial(train_step.program, played[0]), Pipeline.BATCH_AXIS)
+    state = seam.create(functools.partial(train_step.init, played[0]))
+    state, scalars = program(state, pipeline.data, next(pipeline.batches(0)))
+    one_by_one, history = play(CONFIG, 2)
+    for name in ("loss/d", "loss/g"):
+        assert float(scalars[name]) == pytest.approx(float(history[1][name]), rel=1e-4)
+    assert int(state.step) == int(one_by_one.step) == 2
+
+
 def test_accumulation_equals_the_large_batch_but_for_batch_statistics(tmp_path, monkeypatch):
     """A model without batch norm, from outside, accumulates to the very same updates."""
     (tmp_path / "plain").mkdir()

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from sagan.data import Source
+from sagan.config import Config
+from sagan.data import Example, Source
 from sagan.typed import ConfigError
 from sagan.writers import Progress
 
@@ -17,6 +18,31 @@ _CHUNK = 500
 def cache_folder() -> Path:
     """`$SAGAN_CACHE`, or `~/.cache/sagan`."""
     return Path(os.environ.get("SAGAN_CACHE", "~/.cache/sagan")).expanduser()
+
+
+class Held:
+    """A source that was read whole; `images` and `labels` are its arrays."""
+
+    def __init__(self, source: Source, image_size: int):
+        self.class_names, self.key = source.class_names, source.key
+        self.images, self.labels = arrays(source, image_size)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": np.asarray(self.images[index]), "label": int(self.labels[index])}
+
+
+def hold(config: Config, source: Source) -> Source:
+    """Reads a set whole if it is to live on the devices; larger ones stay as they are.
+
+    Raises: ConfigError if an image cannot be read, or a label is not one of the classes.
+    """
+    size = config.model.image_size
+    if isinstance(source, Held) or num_bytes(source, size) > config.data.resident_bytes:
+        return source
+    return Held(source, size)
 
 
 def num_bytes(source: Source, image_size: int) -> int:

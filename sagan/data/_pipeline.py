@@ -96,12 +96,12 @@ class Pipeline:
         arguments = (config, len(source), steps, begin, begin + each * devices.local_count)
         self._config, self._devices, self._steps = config, devices, steps
         self._share, self._reader = _Share(*arguments), _Reader(*arguments)
-        size = config.model.image_size
-        self.resident = _packed.num_bytes(source, size) <= config.data.resident_bytes
+        source = _packed.hold(config, source)
+        self.resident = isinstance(source, _packed.Held)
         self.data: Any = ()
-        if self.resident:
-            images, labels = _packed.arrays(source, size)
-            self.data = devices.enter(devices.replicate({"image": images, "label": labels}))
+        if isinstance(source, _packed.Held):
+            whole = {"image": source.images, "label": source.labels}
+            self.data = devices.enter(devices.replicate(whole))
 
     def batches(self, step: int) -> Iterator[Any]:
         """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on."""
