@@ -68,7 +68,7 @@ def test_odd_images(kind, form):
     np.testing.assert_allclose(run(kind, x, kernel), by_taps(kind, x, kernel), atol=5e-6)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", ["wide", "few_in", "few_out"])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_gradients_are_the_adjoints(kind, shape, form):
     """The layer is bilinear, so <grad, direction> is the layer at that direction, exactly."""
@@ -87,9 +87,9 @@ def test_gradients_are_the_adjoints(kind, shape, form):
     np.testing.assert_allclose(np.vdot(grad_kernel, dkernel), along_kernel, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", ["wide", "few_in", "few_out"])
-def test_gradient_penalty_matches_torch(shape, form):
-    """A squared gradient norm through all three layers, differentiated by input and kernels."""
+@pytest.mark.parametrize("shape", ["wide", "few_in"])
+def test_gradient_of_gradient_norms_matches_torch(shape, form):
+    """Squared gradients of input and kernels through all three layers, differentiated by each."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     (b, h, w, c), features = SHAPES[shape]
@@ -102,8 +102,8 @@ def test_gradient_penalty_matches_torch(shape, form):
         y = jnp.tanh(run("up", y, second))
         return (jnp.tanh(run("conv", y, third)) ** 2).sum()
 
-    def penalty(x, *kernels):
-        return (jax.grad(score)(x, *kernels) ** 2).sum()
+    def penalty(*arrays):
+        return sum((g**2).sum() for g in jax.grad(score, argnums=(0, 1, 2, 3))(*arrays))
 
     arrays = (x, first, second, third)
     ours = jax.jit(jax.grad(penalty, argnums=(0, 1, 2, 3)))(*arrays)
@@ -114,8 +114,8 @@ def test_gradient_penalty_matches_torch(shape, form):
     y = F.interpolate(y, scale_factor=2, mode="nearest")
     y = torch.tanh(F.conv2d(y, kernels[1], padding=1))
     total = (torch.tanh(F.conv2d(y, kernels[2], padding=1)) ** 2).sum()
-    (gradient,) = torch.autograd.grad(total, leaves[0], create_graph=True)
-    theirs = torch.autograd.grad((gradient**2).sum(), leaves)
+    gradients = torch.autograd.grad(total, leaves, create_graph=True)
+    theirs = torch.autograd.grad(sum((g**2).sum() for g in gradients), leaves)
     for mine, peer in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, peer.numpy(), atol=2e-5 * float(peer.abs().max()))
 
