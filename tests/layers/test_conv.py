@@ -164,7 +164,8 @@ def test_parameters(kind):
         "bias": ((5,), jnp.float32),
     }
     assert not params["bias"].any()
-    shifted = layer.apply({"params": {**params, "bias": jnp.arange(5.0)}}, jnp.zeros((1, 4, 4, 3)))
+    params["bias"] = jnp.arange(5.0)
+    shifted = jax.jit(layer.apply)({"params": params}, jnp.zeros((1, 4, 4, 3)))
     assert (shifted == jnp.arange(5.0).astype(jnp.bfloat16).reshape(1, 1, 1, 5)).all()
 
 
