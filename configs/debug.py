@@ -30,5 +30,10 @@ def get_config() -> Config:
         log=LogConfig(every_steps=5),
         sample=SampleConfig(every_steps=10),
         checkpoint=CheckpointConfig(every_steps=10, statistics_batches=4),
-        eval=EvalConfig(features="classifier", metrics=("classifier_fid",), num_images=256),
+        eval=EvalConfig(
+            features="classifier",
+            metrics=("classifier_fid",),
+            num_images=256,
+            best_metric="classifier_fid",
+        ),
     )

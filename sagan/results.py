@@ -107,7 +107,7 @@ def best_step(workdir: Path, config: Config) -> int:
 
 def _main_key(name: str, result: Mapping[str, Any]) -> str | None:
     protocol = result["protocol"]
-    key = protocols.key(name, protocol["num_fake"], resizer=protocol["resizer"])
+    key = protocols.key(name, protocol["num_fake"], resizer=protocol["resizer"] or "tf")
     if key in result["metrics"]:
         return key
     parts = [k for k in result["metrics"] if k.startswith(key + "_")]

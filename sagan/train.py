@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sagan import data, evaluate, images, mesh, registry, results, sampler, train_step
+from sagan import data, evaluate, evaluator, images, mesh, registry, results, sampler, train_step
 from sagan.checkpoint import CheckpointError, Checkpoints, claim, steps
 from sagan.config import Config
 from sagan.data import Source
@@ -105,6 +105,10 @@ class _Run:
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
         self.saved = self.step if self.step else None
+        self.evaluator = None
+        if config.eval.every_steps or config.eval.at_end:
+            # Now, so that absent weights are reported before hours of training.
+            self.evaluator = evaluator.evaluator_of(config)
 
     def _begin(self, gan: train_step.Gan) -> tuple[int, train_step.TrainState]:
         make = functools.partial(train_step.init, gan)
@@ -204,7 +208,7 @@ class _Run:
     def _evaluate(self) -> None:
         self.checkpoints.wait()
         self.progress.close()
-        evaluate.run(self.workdir, step=self.step)
+        evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
 
     def _draw(self, variables: Any) -> None:
         """Writes the grid of the run's fixed latents: a class per row."""

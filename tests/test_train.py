@@ -175,3 +175,29 @@ def test_what_is_no_checkpoint_is_ignored(tmp_path):
     assert checkpoint.steps(tmp_path) == []
     with pytest.raises(checkpoint.CheckpointError, match="has no complete checkpoint"):
         checkpoint.pick(tmp_path, None)
+
+
+def test_scores_while_training_and_keeps_the_best(tmp, capsys):
+    workdir = tmp / "scored"
+    words = [
+        "train", "debug", "train.steps=8", "checkpoint.every_steps=2", "checkpoint.keep=1",
+        "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64", "sample.every_steps=0",
+        "checkpoint.statistics_batches=1", "--workdir", str(workdir),
+    ]  # fmt: skip
+    assert cli.main(words) == 0
+    results = {int(p.stem): json.loads(p.read_text()) for p in (workdir / "eval").glob("*.json")}
+    assert sorted(results) == [2, 4, 6, 8]
+    scores = {step: result["metrics"]["classifier_fid64"] for step, result in results.items()}
+    best = min(scores, key=lambda step: scores[step])
+    # When step 8 was saved, the best of the three before it was kept beside it.
+    before = min((2, 4, 6), key=lambda step: scores[step])
+    assert checkpoint.steps(workdir) == [before, 8]
+    capsys.readouterr()
+    out = tmp / "best"
+    assert (
+        cli.main(["sample", str(workdir), "--step", "best", "--num", "1", "--out", str(out)]) == 0
+    )
+    from PIL import Image
+
+    with Image.open(next(out.iterdir())) as picture:
+        assert json.loads(picture.text["sagan"])["step"] == best
