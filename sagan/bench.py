@@ -129,6 +129,7 @@ def _train(
     batch = next(batches)
     begin = time.perf_counter()
     compiled = program.lower(state, pipeline.data, batch).compile()
+    # From the cache of compiled programs, if this one was compiled here before.
     found: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin}
     cost = compiled.cost_analysis() or {}
     if "flops" in cost:

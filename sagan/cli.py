@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # overrides behind an option: argparse takes positionals in one run only
         args.words = [*args.words, *rest]
+    _use_caches()
     try:
         return args.run(args)
     except ConfigError as error:
@@ -157,7 +158,6 @@ def _train(args: argparse.Namespace) -> int:
     config = data.resolve(config, source)
     if not args.dry_run:
         source = _packed.hold(config, source)
-    _use_caches()
     from sagan import mesh, train
 
     train.check(config)
@@ -220,7 +220,6 @@ def _sample(args: argparse.Namespace) -> int:
         if not args.attention:
             raise ConfigError("--points goes with --attention")
         points = tuple(_point(text) for text in args.points)
-    _use_caches()
     from sagan import results, sample
     from sagan.checkpoint import read_config
 

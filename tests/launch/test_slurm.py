@@ -162,7 +162,7 @@ def test_restarts_by_exit_code(cluster, tmp_path, codes, options, state, code, r
 def test_open_mpi_finds_its_ranks_and_the_same_command_resumes(tmp_path):
     _need("mpirun")
     workdir = tmp_path / "run"
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2"]
+    command = ["mpirun", "--allow-run-as-root", "--bind-to", "none", "-np", "2"]
     command += [sys.executable, "-m", "sagan", "train", *RUN, "--workdir", str(workdir)]
 
     def start(log):
