@@ -278,15 +278,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_bench(path: Path) -> tuple[float, float | None]:
-    """FLOPs per image and utilisation that `sagan bench --json` measured on one device.
+    """FLOPs per image of the batch, and the share of the peak, that `sagan bench` measured.
 
-    Raises: ConfigError if the file is not such a measurement.
+    Raises: ConfigError if the file is not its `--json` of one config.
     """
     try:
-        train = json.loads(path.read_text())["train"]
-        per_image = train["flops_per_step"] / train["images_per_step"]
-        return float(per_image), train.get("peak_share")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        bench = json.loads(path.read_text())
+        train = bench["train"]
+        steps = round(train["seconds_median"] / train["seconds_per_step"])  # in one dispatch
+        devices = int(bench["devices"].split()[0])
+        per_image = train["flops_per_device"] * devices / (bench["batch_size"] * steps)
+        share = train.get("share_of_peak")
+        return float(per_image), share if isinstance(share, float) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is no output of `sagan bench --json`: {error!r}") from error
 
 

@@ -147,10 +147,13 @@ def test_the_table_in_the_readme_is_what_the_module_prints(capsys):
 
 def test_a_benchmark_replaces_the_assumptions(tmp_path, capsys):
     path = tmp_path / "bench.json"
-    path.write_text(
-        json.dumps({"train": {"flops_per_step": 6.4e12, "images_per_step": 64, "peak_share": 0.25}})
-    )
+    train = {"flops_per_device": 3.2e12, "seconds_median": 0.4, "seconds_per_step": 0.2}
+    bench = {"devices": "4 x NVIDIA H100", "batch_size": 64, "train": train}
+    # Two steps of 64 images in a dispatch, on four devices.
+    path.write_text(json.dumps(bench | {"train": train | {"share_of_peak": 0.25}}))
     assert cost.read_bench(path) == (1e11, 0.25)
+    path.write_text(json.dumps(bench | {"train": train | {"share_of_peak": "unknown: no peak"}}))
+    assert cost.read_bench(path) == (1e11, None)
     assert cost.main(["--bench", str(path)]) == 0
     assert capsys.readouterr().out.count("\n") == 11
     path.write_text("{}")
