@@ -15,6 +15,7 @@ from sagan import __version__
 from sagan.typed import ConfigError
 
 _PREEMPTED = 42
+_PEER_LOST = 134
 
 
 def entry() -> None:
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(error: Exception) -> int:
     from sagan.checkpoint import CheckpointError
+    from sagan.mesh import JoinError
     from sagan.stop import Preempted
 
     if isinstance(error, Preempted):
@@ -61,6 +63,9 @@ def _status(error: Exception) -> int:
     if isinstance(error, CheckpointError):
         print(f"sagan: {error}", file=sys.stderr)
         return 4
+    if isinstance(error, JoinError):
+        print(f"sagan: {error}", file=sys.stderr)
+        return _PEER_LOST
     traceback.print_exception(error)
     return 1
 

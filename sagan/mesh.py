@@ -25,6 +25,10 @@ PROCESS_ID = "SAGAN_PROCESS_ID"
 _SHUTDOWN_SECONDS = 10  # a failed process does not keep the others waiting for longer
 
 
+class JoinError(Exception):
+    """The other processes of this job could not be joined (exit 134: worth another try)."""
+
+
 def initialize() -> None:
     """Joins the other processes of this job, if there are any.
 
@@ -32,7 +36,9 @@ def initialize() -> None:
     explicitly; without them, clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud
     TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 60) bound the waits.
 
-    Raises: ConfigError if only some of the three variables are set, or if joining fails.
+    Raises:
+      ConfigError: only some of the three variables are set.
+      JoinError: the others did not come, or the address is wrong or taken.
     """
     given = {n: os.environ.get(n) for n in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)}
     explicit: dict[str, Any] = {}
@@ -57,7 +63,7 @@ def initialize() -> None:
         )
     except Exception as error:
         where = explicit.get("coordinator_address", "the detected cluster")
-        raise ConfigError(f"could not join {where} within {timeout} s: {error}") from error
+        raise JoinError(f"could not join {where} within {timeout} s: {error}") from error
     from jax.experimental import multihost_utils
 
     # The first collective of some backends has a short deadline, which compile skew outruns.
@@ -169,7 +175,9 @@ class Devices:
             x = x.reshape(*x.shape[:axis], self.local_count, each, *x.shape[axis + 1 :])
             return jax.device_put(x, NamedSharding(self._local_mesh, spec))
 
-        return jax.tree.map(put, batch)
+        # A global array of many processes is assembled by a transfer JAX counts as implicit.
+        with jax.transfer_guard("allow"):
+            return jax.tree.map(put, batch)
 
     def describe_memory(self) -> dict[str, int] | None:
         """Gives the first device's memory statistics, where it keeps any."""
