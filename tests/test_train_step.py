@@ -224,6 +224,14 @@ def test_two_steps_in_one_dispatch_are_two_steps(played):
     assert int(state.step) == int(one_by_one.step) == 2
 
 
+def test_scanned_as_on_accelerators_is_the_same_step(played, monkeypatch):
+    monkeypatch.setattr(train_step, "_scan", jax.lax.scan)
+    state, history = play(CONFIG, 1)
+    for name in ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g"):
+        assert float(history[0][name]) == pytest.approx(float(played[2][1][0][name]), rel=1e-4)
+    assert int(state.step) == 1
+
+
 def test_accumulation_equals_the_large_batch_but_for_batch_statistics(tmp_path, monkeypatch):
     """A model without batch norm, from outside, accumulates to the very same updates."""
     (tmp_path / "plain").mkdir()
