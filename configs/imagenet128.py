@@ -5,7 +5,8 @@ Hardware: 8 accelerators or more.
 Expect: mmgeneration's run of this recipe reports IS 69.54 and FID 12.83 after 826k steps (its
     own evaluator, whole train set). Not measured here.
 
-Against `imagenet128_paper`: attention at 64, EMA 0.999 from step 2000, Adam's beta2 0.999, batch
+Against `imagenet128_paper`: attention at 64, EMA 0.999 from step 2000, Adam's beta2 0.999,
+    activations in bfloat16 (theirs were float32; not proven equal here), batch
     statistics per group of 32 images where devices allow it (here: all together).
 """
 
