@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-from sagan import config as config_lib
+from sagan import config_json
 from sagan.config import Config
 from sagan.writers import replace_text
 
@@ -36,13 +36,13 @@ def claim(workdir: Path, config: Config) -> None:
     """
     file = workdir / "config.json"
     if file.exists():
-        different = config_lib.differences(read_config(workdir), config)
+        different = config_json.differences(read_config(workdir), config)
         if different:
             raise CheckpointError(
                 f"{workdir} holds another run; these fields differ: {'; '.join(different)}"
             )
     workdir.mkdir(parents=True, exist_ok=True)
-    replace_text(file, config_lib.to_json(config) + "\n")
+    replace_text(file, config_json.to_json(config) + "\n")
     packages = ("sagan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     versions["python"] = platform.python_version()
@@ -57,7 +57,7 @@ def read_config(workdir: Path) -> Config:
     file = workdir / "config.json"
     if not file.is_file():
         raise CheckpointError(f"{workdir} is not a work directory: it has no config.json")
-    return config_lib.from_json(file.read_text(encoding="utf-8"))
+    return config_json.from_json(file.read_text(encoding="utf-8"))
 
 
 def steps(workdir: Path) -> list[int]:

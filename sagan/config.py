@@ -1,15 +1,13 @@
-"""What a run is: frozen dataclasses, each field with its unit and its limits; JSON both ways.
+"""What a run is: frozen dataclasses, each field with its unit and its limits.
 
 Nothing here imports jax, so a mistyped key is answered before anything slow starts.
 """
 
 import dataclasses
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from sagan.typed import ConfigError, build, check_types, require
+from sagan.typed import ConfigError, check_types, require
 
 __all__ = [
     "CheckpointConfig",
@@ -17,15 +15,12 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "EvalConfig",
+    "GuardConfig",
     "LogConfig",
     "ModelConfig",
     "OptimConfig",
     "SampleConfig",
     "TrainConfig",
-    "differences",
-    "from_json",
-    "leaves",
-    "to_json",
 ]
 
 
@@ -207,6 +202,25 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """What the loop does about hangs, other owners, and numbers that go wrong."""
+
+    watchdog_seconds: int = 900  # without a step: stacks are dumped and the process ends; 0: never
+    lock_seconds: int = 120  # a lock on the work directory not renewed for so long is taken over
+    skip_steps: int = 20  # steps with non-finite numbers that are skipped before giving up
+    stop_on_collapse: bool = False  # end the run, saved, when the sentinel sees a collapse
+    min_diversity: float = 0.1  # mean pairwise distance of samples over that of real images
+    max_margin: float = 50.0  # mean logit of real images minus that of samples
+
+    def __post_init__(self) -> None:
+        check_types(self, "guard")
+        for name in ("watchdog_seconds", "skip_steps", "min_diversity", "max_margin"):
+            value = getattr(self, name)
+            require(value >= 0, f"guard.{name}={value}; allowed: >= 0")
+        require(self.lock_seconds >= 1, f"guard.lock_seconds={self.lock_seconds}; allowed: >= 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """One run, whole. `name` is also the default work directory's."""
 
@@ -220,6 +234,7 @@ class Config:
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    guard: GuardConfig = dataclasses.field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         check_types(self, "")
@@ -242,50 +257,3 @@ class Config:
                     value % dispatch == 0,
                     f"{key}={value} is not divisible by train.steps_per_dispatch={dispatch}",
                 )
-
-
-# A run may be continued with other values of these; all other fields are what the run is.
-_MAY_CHANGE = {
-    "name",
-    "data.dir",
-    "data.resident_bytes",
-    "data.workers",
-    "train.steps",
-    "train.parallel",
-    "train.steps_per_dispatch",
-}
-_MAY_CHANGE_SECTIONS = {"log", "sample", "checkpoint", "eval"}
-
-
-def differences(saved: Config, given: Config) -> list[str]:
-    """Lists, as `key: saved -> given`, the fields that make `given` another run than `saved`."""
-    old, new = dict(leaves(saved)), dict(leaves(given))
-    return [
-        f"{key}: {old[key]!r} -> {new[key]!r}"
-        for key in old
-        if old[key] != new[key]
-        and key not in _MAY_CHANGE
-        and key.split(".")[0] not in _MAY_CHANGE_SECTIONS
-    ]
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from leaves(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, value
-
-
-def to_json(config: Config) -> str:
-    return json.dumps(dataclasses.asdict(config), indent=2)
-
-
-def from_json(text: str) -> Config:
-    """Raises: ConfigError if `text` is no JSON or no config."""
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"config is not JSON: {error}") from error
-    return build(Config, data)

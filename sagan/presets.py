@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan.config import Config, leaves
+from sagan.config import Config
+from sagan.config_json import leaves
 from sagan.typed import ConfigError, build, hints, parse, require
 
 

@@ -14,6 +14,7 @@ ROOT = Path(sagan.__file__).parent
 FLOORS = (
     {"typed"},
     {"config"},
+    {"config_json"},
     {"presets", "registry", "mesh", "writers", "images", "stop"},
     {"data", "layers", "losses", "metrics", "features", "optim"},
     {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"},

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagan import presets
-from sagan.config import Config, leaves
+from sagan.config import Config
+from sagan.config_json import leaves
 from sagan.typed import ConfigError, require
 
 # Not 8471-8476, 8431 or 8080: libtpu and multislice listen there.
