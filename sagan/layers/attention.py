@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from sagan.layers import attend
 from sagan.layers.conv import Conv
 
 VARIANTS = ("released", "paper")
@@ -14,12 +15,14 @@ class SelfAttention(nn.Module):
     """Adds to each position what it gathers from all positions, through a gate.
 
     The gate `gamma` starts at 0, so a new block is the identity. With `intermediates` mutable,
-    the map is stored there as `attention`: (B, H * W, H * W / 4), rows sum to 1; in the variant
-    `paper` (B, H * W, H * W).
+    the whole map is made, whatever the form, and stored there as `attention`:
+    (B, H * W, H * W / 4), rows sum to 1; in the variant `paper` (B, H * W, H * W).
 
     Attributes:
       variant: `released`: keys and values 2x2 max-pooled, C/2 value channels, as in the authors'
         code; `paper`: neither, C/8 value channels.
+      form, block: how, and in local forms from where, it gathers; see `attend.gather`. The
+        parameters are the same.
       kernel_init: of the four 1x1 convolutions, which have no biases.
       dtype: of the projections; scores and softmax are float32, since scores are not scaled.
 
@@ -28,6 +31,8 @@ class SelfAttention(nn.Module):
     """
 
     variant: str = "released"
+    form: str = "auto"
+    block: int = 16
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
     dtype: DTypeLike = jnp.float32
 
@@ -44,19 +49,21 @@ class SelfAttention(nn.Module):
             if pool:
                 # Reshape and max: its gradient is far cheaper on CPUs than a window reduction's.
                 y = y.reshape(b, h // 2, 2, w // 2, 2, features).max((2, 4))
-            return y.reshape(b, -1, features)
+            return y
 
-        query = project(c // 8, "query", pool=False)  # (B, HW, C/8)
-        key = project(c // 8, "key", pool=released)  # (B, HW/4, C/8)
-        value = project(value_channels, "value", pool=released)  # (B, HW/4, C/2)
+        query = project(c // 8, "query", pool=False)  # (B, H, W, C/8)
+        key = project(c // 8, "key", pool=released)  # (B, H/2, W/2, C/8)
+        value = project(value_channels, "value", pool=released)  # (B, H/2, W/2, C/2)
 
-        scores = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
-        weights = nn.softmax(scores, axis=-1)  # Eq. 1
-        self.sow("intermediates", "attention", weights)
-        gathered = jnp.einsum("bqk,bkc->bqc", weights.astype(self.dtype), value)  # Eq. 2
+        # Eq. 1 and 2
+        if self.is_mutable_collection("intermediates"):
+            gathered, weights = attend.gather_with_map(self.form, self.block, query, key, value)
+            self.sow("intermediates", "attention", weights)
+        else:
+            gathered = attend.gather(self.form, self.block, query, key, value)
 
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
-        out = self._conv(c, "output")(gathered.reshape(b, h, w, value_channels))
+        out = self._conv(c, "output")(gathered)
         return x + gamma.astype(self.dtype) * out  # Eq. 3
 
     def _conv(self, features: int, name: str) -> Conv:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sagan.config import ModelConfig
+from sagan.layers.attend import check_block
 from sagan.layers.attention import SelfAttention
 from sagan.layers.conv import Conv
 from sagan.layers.norm import BatchNorm
@@ -65,6 +66,13 @@ def check(config: ModelConfig) -> None:
                     f"model.{field}={attention} has {channels} channels there; "
                     "attention needs a multiple of 8"
                 )
+            pooled = config.attention_variant == "released"
+            form, block = config.attention_form, config.attention_block
+            wrong = check_block(form, block, attention, pooled=pooled)
+            if wrong:
+                raise ConfigError(
+                    f"model.attention_block={block} with {form} at {attention} px; {wrong}"
+                )
     if isinstance(config.num_classes, str):
         raise ConfigError(f"model.num_classes={config.num_classes!r} was not resolved")
 
@@ -92,7 +100,14 @@ def build(
     def conv(kind: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
         return kind(*args, dtype=dtype, kernel_init=init, **kwargs)
 
-    attention = partial(SelfAttention, config.attention_variant, kernel_init=init, dtype=dtype)
+    attention = partial(
+        SelfAttention,
+        config.attention_variant,
+        config.attention_form,
+        config.attention_block,
+        kernel_init=init,
+        dtype=dtype,
+    )
     norm = partial(
         BatchNorm,
         decay=config.batch_norm_decay,

@@ -235,3 +235,14 @@ def test_the_label_moves_the_logit_by_its_projection_alone():
     assert np.all(np.linalg.norm(h, axis=1) > 1e-3)
     moved = logits(params, 0) - logits(params, 2)
     np.testing.assert_allclose(moved, h @ (table[0] - table[2]), rtol=1e-3)
+
+
+def test_forms_of_attention_share_parameters_and_blocks_are_checked():
+    for form in ("full", "memory_efficient", "local_1d", "local_2d"):
+        config = ModelConfig(
+            image_size=128, num_classes=10, attention=(128,), attention_d=(64,), attention_form=form
+        )
+        assert tuple(map(_count, _shapes(config))) == (32_244_612, 38_434_498)
+    for form, block in (("local_1d", 8), ("local_2d", 12)):
+        with pytest.raises(ConfigError, match=f"model.attention_block={block} with {form} at 128"):
+            sagan.check(dataclasses.replace(config, attention_form=form, attention_block=block))
