@@ -1,13 +1,16 @@
 """A work directory's config and checkpoints: the only code that knows their format.
 
 A checkpoint holds `state` (all that training needs), `sampler` (the averaged generator with its
-recomputed statistics: all that sampling and evaluation need) and `about` (JSON).
+recomputed statistics: all that sampling and evaluation need), `about` (JSON), and a manifest that
+it is checked against before it is read. Steps are ordered by number, never by time.
 """
 
 import importlib.metadata
 import json
 import platform
 import re
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,24 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-from sagan import config_json
+from sagan import config_json, manifest
 from sagan.config import Config
 from sagan.writers import replace_text
 
-_FOLDER = "checkpoints"
-_COMMITTED = "_CHECKPOINT_METADATA"  # Orbax writes it last
+FOLDER = "checkpoints"
+COMMITTED = "_CHECKPOINT_METADATA"
 
 
 class CheckpointError(Exception):
     """No usable checkpoint, or one of another run (exit 4)."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint is not what was written."""
+
+
+class SaveError(Exception):
+    """A checkpoint could not be written; those before it are as they were (exit 1)."""
 
 
 def claim(workdir: Path, config: Config) -> None:
@@ -62,26 +73,47 @@ def read_config(workdir: Path) -> Config:
 
 def steps(workdir: Path) -> list[int]:
     """Lists the steps that have a complete checkpoint, in order; anything else is ignored."""
-    folder = workdir / _FOLDER
+    folder = workdir / FOLDER
     if not folder.is_dir():
         return []
-    names = [path.name for path in folder.iterdir() if (path / _COMMITTED).is_file()]
+    names = [path.name for path in folder.iterdir() if (path / COMMITTED).is_file()]
     return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
 
 
 def pick(workdir: Path, step: int | None) -> int:
-    """Gives `step`, or the newest if None.
+    """Gives `step`, or the newest if None, once all that sampling reads of it is seen to be whole.
 
-    Raises: CheckpointError if it is not there; lists what is.
+    A damaged newest one is passed over, aloud; nothing is moved, since a trainer may own it.
+
+    Raises: CheckpointError if it is not there; lists what is. DamagedError if it is damaged.
     """
     there = steps(workdir)
     if not there:
         raise CheckpointError(f"{workdir} has no complete checkpoint")
+    if step is not None and step not in there:
+        raise CheckpointError(f"{workdir} has no step {step}; it has: {_listed(there)}")
+    wrong = ""
+    for candidate in reversed(there) if step is None else [step]:
+        wrong = damage(workdir, candidate, ["sampler", "about"])
+        if not wrong:
+            return candidate
+        if step is None:
+            print(
+                f"sagan: step {candidate} of {workdir} is damaged, passed over: {wrong}",
+                file=sys.stderr,
+            )
     if step is None:
-        return there[-1]
-    if step not in there:
-        raise CheckpointError(f"{workdir} has no step {step}; it has: {', '.join(map(str, there))}")
-    return step
+        raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
+    raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
+
+
+def damage(workdir: Path, step: int, items: Sequence[str] | None = None) -> str:
+    """Says how a step differs from what was written; empty if it does not."""
+    return manifest.damage(workdir / FOLDER / str(step), items)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 class Checkpoints:
@@ -96,27 +128,43 @@ class Checkpoints:
         policies: list[Any] = [policy.LatestN(keep.keep), _KeepBest(best)]
         if keep.keep_every_steps is not None:
             policies.append(policy.EveryNSteps(keep.keep_every_steps))
+        self._folder = workdir.absolute() / FOLDER
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
-            epath.Path(workdir.absolute() / _FOLDER),
+            epath.Path(self._folder),
             item_handlers=_handlers(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             ),
         )
 
+    def _seal(self) -> None:
+        """Adds the manifest; Orbax's thread calls it between the last byte and the commit."""
+        (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+        manifest.write(folder)
+
     def save(self, step: int, state: Any, sampler: Any, about: dict[str, Any]) -> None:
-        """Starts to write a checkpoint; returns once its arrays are copied."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                sampler=ocp.args.StandardSave(sampler),
-                about=ocp.args.JsonSave(about),
-            ),
-            force=True,
-        )
+        """Starts to write a checkpoint; returns once its arrays are copied.
+
+        Raises: SaveError if it, or the one before, could not be written.
+        """
+        self.wait()
+        self._saving = step
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    sampler=ocp.args.StandardSave(sampler),
+                    about=ocp.args.JsonSave(about),
+                ),
+                force=True,
+            )
+        except OSError as error:
+            raise self._failure(step, error) from error
 
     def restore(self, step: int, abstract: Any) -> Any:
         """Reads the whole state, laid out as `abstract` says, whatever topology it was saved on.
@@ -131,9 +179,35 @@ class Checkpoints:
         )
         return restored.state
 
+    def check(self) -> None:
+        """Raises: SaveError if a save has ended badly meanwhile. Costs microseconds."""
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
+
     def wait(self) -> None:
-        """Returns when the last save is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when the last save is on disk.
+
+        Raises: SaveError if it is not. Orbax itself may say that all is well then.
+        """
+        step, self._saving, failed = self._saving, self._saving, None
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            failed = error
+        self._saving = None
+        there = step is None or jax.process_index() != 0 or (self._folder / str(step)).is_dir()
+        if failed is not None or not there:
+            raise self._failure(step, failed) from failed
+
+    def _failure(self, step: int | None, error: Exception | None) -> SaveError:
+        free = shutil.disk_usage(self._folder).free
+        earlier = _listed([n for n in steps(self._folder.parent) if n != step])
+        why = " ".join(str(error).split())[:500] if error is not None else "it was not committed"
+        return SaveError(
+            f"step {step} could not be saved in {self._folder}, where {free:,} bytes are free: "
+            f"{why}. Steps that are whole: {earlier or 'none'}"
+        )
 
     def close(self) -> None:
         self._manager.close()
@@ -142,10 +216,10 @@ class Checkpoints:
 def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
     """Reads what sampling needs from a checkpoint: the generator's variables, and `about`.
 
-    Raises: CheckpointError if the checkpoint is not there any more, or does not fit.
+    Args:
+      step: one that `pick` gave.
     """
-    folder = epath.Path(workdir.absolute() / _FOLDER)
-    pick(workdir, step)
+    folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
         restored = manager.restore(
             step,

@@ -1,10 +1,12 @@
 """The command line: arguments → one call → an exit status. jax is imported only inside a verb.
 
 Exit codes: 0 done · 1 a bug or a device error · 2 bad command line or config · 3 diverged ·
-4 no usable checkpoint, or one of another run · 42 saved and preempted · 134 hung or peer lost.
+4 no usable checkpoint, one of another run, or a work directory in use · 42 saved and preempted ·
+134 hung or peer lost.
 """
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -53,16 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status(error: Exception) -> int:
-    from sagan.checkpoint import CheckpointError
+    from sagan.checkpoint import CheckpointError, SaveError
+    from sagan.lock import LockedError
     from sagan.mesh import JoinError
     from sagan.stop import Preempted
 
     if isinstance(error, Preempted):
         print(f"sagan: stopped on request; {error}", file=sys.stderr)
         return _PREEMPTED
-    if isinstance(error, CheckpointError):
+    if isinstance(error, CheckpointError | LockedError):
         print(f"sagan: {error}", file=sys.stderr)
         return 4
+    if isinstance(error, SaveError):
+        logging.disable()  # Orbax's threads still have pages to say; this is the last word
+        print(f"sagan: {error}", file=sys.stderr)
+        return 1
     if isinstance(error, JoinError):
         print(f"sagan: {error}", file=sys.stderr)
         return _PEER_LOST

@@ -7,6 +7,7 @@ leading device axis while it trains). Both run the same per-device program.
 """
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ AXIS = "data"
 COORDINATOR = "SAGAN_COORDINATOR"
 NUM_PROCESSES = "SAGAN_NUM_PROCESSES"
 PROCESS_ID = "SAGAN_PROCESS_ID"
+_TELL_SECONDS = 3600  # others may have to wait while the first checks large checkpoints
+_told = itertools.count()  # the same in every process, since all ask in the same order
 _SHUTDOWN_SECONDS = 10  # a failed process does not keep the others waiting for longer
 
 
@@ -34,7 +37,8 @@ def initialize() -> None:
 
     `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` say so
     explicitly; without them, clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud
-    TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 60) bound the waits.
+    TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 20: after
+    so long without a sign of a process, the others end) bound the waits.
 
     Raises:
       ConfigError: only some of the three variables are set.
@@ -58,7 +62,7 @@ def initialize() -> None:
         jax.distributed.initialize(
             **explicit,
             initialization_timeout=timeout,
-            heartbeat_timeout_seconds=int(os.environ.get("SAGAN_HEARTBEAT", "60")),
+            heartbeat_timeout_seconds=int(os.environ.get("SAGAN_HEARTBEAT", "20")),
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except Exception as error:
@@ -82,6 +86,24 @@ def _in_cluster() -> bool:
 def is_main() -> bool:
     """Says whether this process writes what is written once."""
     return jax.process_index() == 0
+
+
+def told_by_main(make: Callable[[], int]) -> int:
+    """Computes a number in the first process and gives it to all, however long that takes.
+
+    Goes by way of the coordinator: the collectives of some backends give up after seconds.
+    """
+    if jax.process_count() == 1:
+        return make()
+    from jax._src import distributed
+
+    client: Any = distributed.global_state.client
+    key = f"sagan/told/{next(_told)}"
+    if is_main():
+        number = make()
+        client.key_value_set(key, str(number))
+        return number
+    return int(client.blocking_key_value_get(key, _TELL_SECONDS * 1000))
 
 
 class Devices:

@@ -1,5 +1,6 @@
 """The loop: feed, step, log, sample, save, evaluate, stop."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,8 +13,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from sagan import data, evaluate, evaluator, images, mesh, registry, results, sampler, train_step
-from sagan.checkpoint import CheckpointError, Checkpoints, claim, steps
+from sagan import (
+    data,
+    evaluate,
+    evaluator,
+    images,
+    lock,
+    mesh,
+    quarantine,
+    registry,
+    results,
+    sampler,
+    train_step,
+)
+from sagan.checkpoint import CheckpointError, Checkpoints, claim
 from sagan.config import Config
 from sagan.data import Source
 from sagan.data._pipeline import Pipeline
@@ -66,7 +79,9 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
 
     Raises:
       ConfigError: something typed does not fit.
-      CheckpointError: `workdir` holds another run.
+      CheckpointError: `workdir` holds another run, or no checkpoint in it is whole.
+      LockedError: another process trains in `workdir`.
+      SaveError: a checkpoint could not be written.
       Preempted: SIGTERM came; everything is saved.
     """
     source = source or data.load(config.data, config.model.image_size)
@@ -74,9 +89,15 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     check(config)
     devices = mesh.Devices(config.train.parallel)
     mesh.check_split(config, devices)
-    if mesh.is_main():
-        claim(workdir, config)
-    return _Run(config, source, workdir, devices).loop()
+    with contextlib.ExitStack() as stack:
+
+        def own() -> int:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.Lock(workdir, config.name, config.guard.lock_seconds))
+            claim(workdir, config)
+            return quarantine.resume(workdir)
+
+        return _Run(config, source, workdir, devices, mesh.told_by_main(own)).loop()
 
 
 def _best_step(workdir: Path, config: Config) -> int | None:
@@ -89,7 +110,9 @@ def _best_step(workdir: Path, config: Config) -> int | None:
 class _Run:
     """What the loop holds while it runs."""
 
-    def __init__(self, config: Config, source: Source, workdir: Path, devices: mesh.Devices):
+    def __init__(
+        self, config: Config, source: Source, workdir: Path, devices: mesh.Devices, step: int
+    ):
         self.config, self.source, self.workdir, self.devices = config, source, workdir, devices
         self.stop = StopRequest()
         self.per_dispatch = 1
@@ -99,7 +122,7 @@ class _Run:
         self.checkpoints = Checkpoints(
             workdir, config, functools.partial(_best_step, workdir, config)
         )
-        self.step, state = self._begin(gan)
+        self.step, state = step, self._begin(gan, step)
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         self.state = devices.enter(state)
         program = functools.partial(train_step.program, gan)
@@ -110,19 +133,17 @@ class _Run:
             # Now, so that absent weights are reported before hours of training.
             self.evaluator = evaluator.evaluator_of(config)
 
-    def _begin(self, gan: train_step.Gan) -> tuple[int, train_step.TrainState]:
+    def _begin(self, gan: train_step.Gan, step: int) -> train_step.TrainState:
         make = functools.partial(train_step.init, gan)
-        there = steps(self.workdir)
-        if not there:
-            return 0, self.devices.create(make)
-        if there[-1] > self.config.train.steps:
+        if not step:
+            return self.devices.create(make)
+        if step > self.config.train.steps:
             raise CheckpointError(
-                f"{self.workdir} is at step {there[-1]}, beyond train.steps="
-                f"{self.config.train.steps}"
+                f"{self.workdir} is at step {step}, beyond train.steps={self.config.train.steps}"
             )
         if mesh.is_main():
-            print(f"resuming {self.workdir} from step {there[-1]}", file=sys.stderr)
-        return there[-1], self.checkpoints.restore(there[-1], self.devices.abstract(make))
+            print(f"resuming {self.workdir} from step {step}", file=sys.stderr)
+        return self.checkpoints.restore(step, self.devices.abstract(make))
 
     def loop(self) -> Path:
         """Runs to the end; closes what it opened, however it ends."""
@@ -166,6 +187,7 @@ class _Run:
                 if self.scalars:
                     self.scalars.write(self.step, values)
                 detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
+            self.checkpoints.check()
             self.progress.update(self.step, detail)
             with jax.transfer_guard("allow"):
                 before = time.perf_counter()

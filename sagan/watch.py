@@ -40,11 +40,16 @@ class Job:
         )
 
     def score(self, step: int, *, must: bool = False) -> Any:
-        """Scores and files one step; None if it was pruned meanwhile, unless it `must` be there."""
+        """Scores and files one step; None if it is damaged or pruned, unless it `must` be there."""
         from sagan import sample
 
         try:
             sampler = sample.load(self._workdir, step)
+        except checkpoint.DamagedError as error:
+            if must:
+                raise
+            print(f"sagan: {error}; not scored", file=sys.stderr)
+            return None
         except Exception:
             if must or step in checkpoint.steps(self._workdir):
                 raise

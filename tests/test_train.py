@@ -1,40 +1,17 @@
 """The whole loop through the command line: a run, its files, resuming, stopping."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
-from tiny import same_bits
+from runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import checkpoint, cli
-
-OVERRIDES = [
-    "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
-    "checkpoint.keep=10",
-]  # fmt: skip
-
-
-def _environment(tmp):
-    return os.environ | {
-        "XLA_FLAGS": "",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "SAGAN_CACHE": str(tmp / "cache"),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp / "cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
-def _command(workdir, *words):
-    return [sys.executable, "-m", "sagan", "train", "debug", *OVERRIDES, *words,
-            "--workdir", str(workdir)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,38 +23,12 @@ def tmp(tmp_path_factory):
 def straight(tmp) -> Path:
     """A run that nothing interrupted, in a process of its own."""
     workdir = tmp / "straight"
-    done = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True, text=True)
+    done = subprocess.run(
+        command(workdir), env=environment(tmp / "cache"), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert f"samples: {workdir}/samples/20.png" in done.stdout
     return workdir
-
-
-def _leaves(workdir, step, item):
-    with ocp.PyTreeCheckpointer() as reader:
-        path = (workdir / "checkpoints" / str(step) / item).absolute()
-        args = ocp.checkpoint_utils.construct_restore_args(
-            reader.metadata(path).item_metadata.tree,
-            jax.tree.map(
-                lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]),
-                reader.metadata(path).item_metadata.tree,
-            ),
-        )
-        return reader.restore(path, ocp.args.PyTreeRestore(restore_args=args))
-
-
-def _lines(workdir):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
-
-
-def assert_same_run(a, b):
-    for step in (10, 20):
-        for item in ("state", "sampler"):
-            assert same_bits(_leaves(a, step, item), _leaves(b, step, item)) == []
-    assert _lines(a) == _lines(b)
-    for step in (10, 20):
-        name = f"samples/{step}.png"
-        assert (a / name).read_bytes() == (b / name).read_bytes()
 
 
 def test_the_work_directory_holds_what_it_should(straight):
@@ -85,8 +36,8 @@ def test_the_work_directory_holds_what_it_should(straight):
         path.name for path in straight.iterdir()
     }
     assert checkpoint.steps(straight) == [5, 10, 15, 20]
-    assert [line["step"] for line in _lines(straight)] == list(range(1, 21))
-    assert all(np.isfinite(v) for line in _lines(straight) for v in line.values())
+    assert [line["step"] for line in lines(straight)] == list(range(1, 21))
+    assert all(np.isfinite(v) for line in lines(straight) for v in line.values())
     assert json.loads((straight / "versions.json").read_text())["jax"] == jax.__version__
     assert checkpoint.read_config(straight).model.num_classes == 4
     assert {p.name for p in (straight / "samples").iterdir()} == {"0.png", "10.png", "20.png"}
@@ -97,28 +48,32 @@ def test_tensorboard_reads_the_scalars(straight):
 
     events = EventAccumulator(str(straight / "events")).Reload()
     found = [(e.step, e.value) for e in events.Scalars("loss/d")]
-    assert found == [(line["step"], pytest.approx(line["loss/d"])) for line in _lines(straight)]
+    assert found == [(line["step"], pytest.approx(line["loss/d"])) for line in lines(straight)]
 
 
 def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp):
     workdir = tmp / "killed"
-    process = subprocess.Popen(_command(workdir), env=_environment(tmp), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(workdir), env=environment(tmp / "cache"), stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 300
     while not [s for s in checkpoint.steps(workdir) if s >= 10]:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()
-    again = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True, text=True)
+    again = subprocess.run(
+        command(workdir), env=environment(tmp / "cache"), capture_output=True, text=True
+    )
     assert again.returncode == 0, again.stderr
     assert f"resuming {workdir} from step" in again.stderr
-    assert_same_run(straight, workdir)
+    assert_same(straight, workdir)
 
 
 def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp):
     workdir = tmp / "stopped"
     process = subprocess.Popen(
-        _command(workdir), env=_environment(tmp), stderr=subprocess.PIPE, text=True
+        command(workdir), env=environment(tmp / "cache"), stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 300
     metrics = workdir / "metrics.jsonl"
@@ -132,24 +87,26 @@ def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp):
     assert process.returncode == 42 and "stopped on request; saved step" in text
     stopped = checkpoint.steps(workdir)[-1]
     assert 2 <= stopped < 20
-    again = subprocess.run(_command(workdir), env=_environment(tmp), capture_output=True)
+    again = subprocess.run(command(workdir), env=environment(tmp / "cache"), capture_output=True)
     assert again.returncode == 0
-    assert_same_run(straight, workdir)
+    assert_same(straight, workdir)
 
 
 def test_more_steps_are_the_same_run(straight, tmp, capsys):
     workdir = tmp / "longer"
     for steps in (10, 20):
         done = subprocess.run(
-            _command(workdir, f"train.steps={steps}"), env=_environment(tmp), capture_output=True
+            command(workdir, f"train.steps={steps}"),
+            env=environment(tmp / "cache"),
+            capture_output=True,
         )
         assert done.returncode == 0
-    assert_same_run(straight, workdir)
+    assert_same(straight, workdir)
 
 
 def test_a_finished_run_does_nothing_more(straight, tmp):
     before = {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
-    done = subprocess.run(_command(straight), env=_environment(tmp), capture_output=True)
+    done = subprocess.run(command(straight), env=environment(tmp / "cache"), capture_output=True)
     assert done.returncode == 0
     assert before == {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
 
