@@ -9,13 +9,13 @@ import numpy as np
 
 from sagan import data, mesh, train_step
 from sagan.config import Config
-from sagan.data import Source, _packed
+from sagan.data import Source, _packed, _tolerant
 from sagan.typed import ConfigError
 from sagan.writers import Progress
 
 _BAR = 30  # characters of the longest bar
 _SHOWN_CLASSES = 20
-_ALLOWED_BAD = 0.001  # of the images
+_SHOWN_BAD = 100
 
 
 def run(config: Config) -> int:
@@ -29,13 +29,18 @@ def run(config: Config) -> int:
     source = data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
     bad, labels = _read_all(source)
+    allowed = _tolerant.ALLOWED_SHARE * len(source)
     devices = mesh.Devices(config.train.parallel)
     per_step = config.train.batch_size * config.train.d_steps_per_g_step
     print(f"devices      {devices.count} x {jax.devices()[0].device_kind}")
     print(f"data         {config.data.name} {config.data.split}: {len(source):,} images")
     print(f"classes      {len(source.class_names)} in the data, {config.model.num_classes} in use")
     print(_histogram(source, labels))
-    print(f"unreadable   {len(bad)}" + "".join(f"\n             {text}" for text in bad[:10]))
+    print(f"unreadable   {len(bad)}; a run passes over up to {int(allowed)}")
+    for text in bad[:_SHOWN_BAD]:
+        print(f"             {text}")
+    if len(bad) > _SHOWN_BAD:
+        print(f"             … {len(bad) - _SHOWN_BAD} more")
     print(f"batch        {config.train.batch_size} x {config.train.d_steps_per_g_step} per step")
     print(
         f"steps/epoch  {len(source) / per_step:,.1f}; the run sees each image "
@@ -44,7 +49,7 @@ def run(config: Config) -> int:
     for line in _memory(config, source, devices):
         print(line)
     mesh.check_split(config, devices)
-    return 2 if len(bad) > _ALLOWED_BAD * len(source) else 0
+    return 2 if len(bad) > allowed else 0
 
 
 def _read_all(source: Source) -> tuple[list[str], np.ndarray]:
@@ -66,8 +71,9 @@ def _read_all(source: Source) -> tuple[list[str], np.ndarray]:
 def _histogram(source: Source, labels: np.ndarray) -> str:
     counts = np.bincount(labels, minlength=len(source.class_names))
     width = max(len(name) for name in source.class_names[:_SHOWN_CLASSES])
+    most = max(counts.max(), 1)  # 0 if no image can be read
     lines = [
-        f"             {name:{width}}  {count:8,}  {'#' * math.ceil(_BAR * count / counts.max())}"
+        f"             {name:{width}}  {count:8,}  {'#' * math.ceil(_BAR * count / most)}"
         for name, count in list(zip(source.class_names, counts, strict=True))[:_SHOWN_CLASSES]
     ]
     if len(counts) > _SHOWN_CLASSES:

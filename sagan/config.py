@@ -243,7 +243,9 @@ class Config:
         check_types(self, "")
         require(0 <= self.seed < 2**32, f"seed={self.seed}; allowed: 0 .. 2**32 - 1")
         require(
-            self.name == Path(self.name).name and self.name not in ("", ".", ".."),
+            self.name == Path(self.name).name
+            and self.name not in ("", ".", "..")
+            and self.name.isprintable(),
             f"name={self.name!r}; allowed: a plain folder name",
         )
         dispatch = self.train.steps_per_dispatch

@@ -50,6 +50,6 @@ def from_json(text: str) -> Config:
     """Raises: ConfigError if `text` is no JSON or no config."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config is not JSON: {error}") from error
     return build(Config, data)

@@ -1,17 +1,20 @@
-"""Images to be scored or compared with: a data source, a part of one, a folder as it is."""
+"""Images to be scored or compared with: a data source, a part of one, a folder as it is.
+
+Nothing is ever left out here: a file that cannot be read is an error that names it. A score is of
+exactly the images it says, while training may pass over one in a thousand (`data/_tolerant.py`).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from sagan import data
 from sagan.config import ConfigError
 from sagan.data import Source
 from sagan.data._packed import arrays
-from sagan.data.folder import Folder
-from sagan.images import SUFFIXES
+from sagan.data.folder import Folder, images_in
+from sagan.images import SUFFIXES, stored_size
 from sagan.typed import require
 
 _SUBSET_SEED = 0
@@ -86,7 +89,7 @@ def open_folder(root: Path, image_size: int | None) -> FromSource:
 
     Raises: ConfigError if there are no images, unreadable ones, or several sizes.
     """
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = images_in(root)
     require(bool(files), f"{root}: no images; looked for {', '.join(SUFFIXES)}")
     above = [path for path in files if path.parent == root]
     if above and len(above) != len(files):
@@ -102,11 +105,7 @@ def _only_size(files: Sequence[Path]) -> int:
     """Reads headers alone. Raises: ConfigError unless all images are square and of one size."""
     first = None
     for path in files:
-        try:
-            with Image.open(path) as image:
-                size = image.size
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ConfigError(f"{path}: not a readable image ({error})") from error
+        size = stored_size(path)
         first = first or (path, size)
         if size != first[1] or size[0] != size[1]:
             raise ConfigError(

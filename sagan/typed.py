@@ -5,6 +5,7 @@ dataclasses: all that a config is made of.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -36,9 +37,11 @@ def parse(text: str, hint: Any, key: str) -> Any:
                 return text.lower() in ("true", "1")
         elif kind in (int, float):
             try:
-                return kind(text)
+                number = kind(text)
             except ValueError:
                 continue
+            if fits(number, kind):
+                return number
         elif kind is str:
             return text
         elif typing.get_origin(kind) is Literal:
@@ -69,7 +72,7 @@ def describe(hint: Any) -> str:
         elif typing.get_origin(kind) is tuple:
             words.append(f"a comma-separated list of {typing.get_args(kind)[0].__name__}")
         else:
-            words.append(f"an {kind.__name__}" if kind is int else f"a {kind.__name__}")
+            words.append({int: "an int", float: "a finite float"}.get(kind, f"a {kind.__name__}"))
     return " or ".join(words)
 
 
@@ -83,7 +86,7 @@ def fits(value: Any, hint: Any) -> bool:
             if isinstance(value, tuple) and all(fits(v, item) for v in value):
                 return True
         elif kind is float:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value):
                 return True
         elif kind is int:
             if isinstance(value, int) and not isinstance(value, bool):
@@ -91,6 +94,13 @@ def fits(value: Any, hint: Any) -> bool:
         elif isinstance(value, kind):
             return True
     return False
+
+
+def _finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
 
 
 def check_types(section: Any, prefix: str) -> None:
@@ -109,7 +119,7 @@ def build(section: Any, values: Any, where: str = "") -> Any:
     """
     require(isinstance(values, Mapping), f"config: {where or 'the top'} is not an object")
     known = hints(section)
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(str(name) for name in set(values) - set(known))
     require(not unknown, f"config: unknown key {where}{', '.join(unknown)}")
     built = {}
     for name, value in values.items():

@@ -6,7 +6,9 @@ A dataset's file defines
 
 where `argument` is what follows the first `/` of the name (`tfds/cifar10` → `cifar10`). A source
 is a random-access table; order, shuffling, sharding, augmentation and resuming are written once,
-elsewhere. Sources are numpy alone: a missing folder is reported before jax is imported.
+elsewhere. Sources are numpy alone: a missing folder is reported before jax is imported. An image
+that cannot be read raises `sagan.images.BadImage`: training passes over one in a thousand such
+(`_tolerant.py`), scoring over none.
 """
 
 import dataclasses

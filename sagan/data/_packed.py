@@ -1,5 +1,6 @@
 """A whole set as two arrays, decoded once and kept in the cache folder."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from sagan.config import Config
-from sagan.data import Example, Source
+from sagan.data import Example, Source, _tolerant
+from sagan.images import BadImage
 from sagan.typed import ConfigError
-from sagan.writers import Progress
+from sagan.writers import Progress, replace_text
 
 _SMALL = 5000  # images; below that, decoding again is quicker than looking for a file
 _CHUNK = 500
@@ -21,11 +23,15 @@ def cache_folder() -> Path:
 
 
 class Held:
-    """A source that was read whole; `images` and `labels` are its arrays."""
+    """A source that was read whole; `images` and `labels` are its arrays.
+
+    Raises: ConfigError if more images are bad than a training set may have (`_tolerant`).
+    """
 
     def __init__(self, source: Source, image_size: int):
         self.class_names, self.key = source.class_names, source.key
-        self.images, self.labels = arrays(source, image_size)
+        self.images, self.labels, bad = _whole(source, image_size, tolerant=True)
+        _tolerant.report(bad, len(source))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +43,7 @@ class Held:
 def hold(config: Config, source: Source) -> Source:
     """Reads a set whole if it is to live on the devices; larger ones stay as they are.
 
-    Raises: ConfigError if an image cannot be read, or a label is not one of the classes.
+    Raises: ConfigError if too many images cannot be read, or a label is not one of the classes.
     """
     size = config.model.image_size
     if isinstance(source, Held) or num_bytes(source, size) > config.data.resident_bytes:
@@ -55,26 +61,38 @@ def arrays(
 ) -> tuple[UInt8[np.ndarray, "N S S 3"], Int32[np.ndarray, " N"]]:
     """Reads a whole set, from the cache folder if it was read before.
 
-    Raises: ConfigError if a label is not one of the source's classes.
+    Raises: ConfigError if an image cannot be read, or a label is not one of the source's classes.
     """
+    images, labels, bad = _whole(source, image_size, tolerant=False)
+    if bad:  # a training run has read it
+        raise BadImage(bad[min(bad)])
+    return images, labels
+
+
+def _whole(
+    source: Source, image_size: int, *, tolerant: bool
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Gives images, labels, and what was wrong with those that were replaced."""
     shape = (len(source), image_size, image_size, 3)
     if len(source) <= _SMALL:
         images, labels = np.empty(shape, np.uint8), np.empty(len(source), np.int32)
-        _fill(source, images, labels)
-        return images, labels
+        return images, labels, _fill(source, images, labels, tolerant)
     folder = cache_folder() / "data"
-    image_file, label_file = (folder / f"{source.key}.{n}.npy" for n in ("images", "labels"))
+    image_file, label_file, bad_file = (
+        folder / f"{source.key}.{name}" for name in ("images.npy", "labels.npy", "bad.json")
+    )
     if not (image_file.exists() and label_file.exists()):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = image_file.with_name(f".{image_file.name}.{os.getpid()}")
         packed = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
         labels = np.empty(len(source), np.int32)
         try:
-            _fill(source, packed, labels)
+            bad = _fill(source, packed, labels, tolerant)
             packed.flush()
         except BaseException:
             temporary.unlink()
             raise
+        replace_text(bad_file, json.dumps(sorted(bad.items())))
         temporary_labels = label_file.with_name(f".{label_file.name}.{os.getpid()}.npy")
         np.save(temporary_labels, labels)
         temporary_labels.replace(label_file)
@@ -83,19 +101,33 @@ def arrays(
     labels = np.load(label_file, allow_pickle=False)
     if images.shape != shape or labels.shape != shape[:1]:
         raise ConfigError(f"{image_file} does not hold {shape}; remove it to have it made again")
-    return images, labels
+    return images, labels, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
 
 
-def _fill(source: Source, images: np.ndarray, labels: np.ndarray) -> None:
+def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool) -> dict[int, str]:
+    """Reads every image; an unreadable one becomes the next readable, if that is `tolerant`."""
+    bad = {}
     progress = Progress("reading", len(source), enabled=len(source) > _SMALL)
     for index in range(len(source)):
-        example = source[index]
-        images[index], labels[index] = example["image"], example["label"]
+        try:
+            example = source[index]
+            images[index], labels[index] = example["image"], example["label"]
+        except BadImage as error:
+            if not tolerant:
+                raise
+            bad[index] = str(error)
         if index % _CHUNK == 0:
             progress.update(index)
     progress.update(len(source))
     progress.close()
+    _tolerant.require_few(bad, len(source))
+    for index in bad:
+        place = index
+        while place in bad:
+            place = (place + 1) % len(source)
+        images[index], labels[index] = images[place], labels[place]
     check_labels(source, labels)
+    return bad
 
 
 def check_labels(source: Source, labels: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sagan import data
 from sagan.config import Config
-from sagan.data import Source, _packed
+from sagan.data import Source, _packed, _tolerant
 from sagan.mesh import Devices
 
 
@@ -47,7 +47,7 @@ class _Share:
     """The part of each dispatch's batches that one process reads."""
 
     def __init__(self, config: Config, num_images: int, steps: int, begin: int, end: int):
-        self._config, self._num_images = config, num_images
+        self._config, self.num_images = config, num_images
         self._steps, self._begin, self._end = steps, begin, end
 
     def indices(self, step: int) -> Int[np.ndarray, "steps updates B"]:
@@ -55,23 +55,28 @@ class _Share:
         train = self._config.train
         shape = (self._steps, train.d_steps_per_g_step, train.batch_size)
         per_step = shape[1] * shape[2]
-        images = order(self._config.seed, self._num_images, step * per_step, self._steps * per_step)
+        images = order(self._config.seed, self.num_images, step * per_step, self._steps * per_step)
         return images.reshape(shape)[..., self._begin : self._end].astype(np.int32)
 
 
 class _Reader(_Share):
-    """Reads a share's images; picklable, so that it can run in worker processes."""
+    """Reads a share's images; picklable, so that it can run in worker processes.
 
-    _source: Source | None = None
+    With a batch's images and labels comes what its worker has found to be unreadable (`bad`).
+    """
+
+    _source: _tolerant.Tolerant | None = None
 
     def __call__(self, dispatch: int) -> dict[str, np.ndarray]:
         if self._source is None:
-            self._source = data.load(self._config.data, self._config.model.image_size)
+            source = data.load(self._config.data, self._config.model.image_size)
+            self._source = _tolerant.Tolerant(source)
         indices = self.indices(dispatch * self._steps)
         images, labels = data.read(self._source, indices.ravel())
         _packed.check_labels(self._source, labels)
         images = images.reshape(*indices.shape, *images.shape[1:])
-        return {"image": images, "label": labels.reshape(indices.shape)}
+        bad = _tolerant.pack(self._source.bad)
+        return {"image": images, "label": labels.reshape(indices.shape), "bad": bad}
 
 
 class Pipeline:
@@ -104,13 +109,21 @@ class Pipeline:
             self.data = devices.enter(devices.replicate(whole))
 
     def batches(self, step: int) -> Iterator[Any]:
-        """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on."""
+        """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on.
+
+        Raises: ConfigError when too many of the images that were read are bad.
+        """
         if self.resident:
             while True:
                 yield self._devices.shard({"index": self._share.indices(step)}, self.BATCH_AXIS)
                 step += self._steps
         last = self._config.train.steps // self._steps
+        known: dict[int, str] = {}
         for batch in _stream(self._reader, step // self._steps, last, self._config.data.workers):
+            found = _tolerant.unpack(batch.pop("bad"))
+            _tolerant.report(found, self._reader.num_images, known)
+            known |= found
+            _tolerant.require_few(known, self._reader.num_images)
             yield self._devices.shard(batch, self.BATCH_AXIS)
 
 

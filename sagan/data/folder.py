@@ -1,6 +1,7 @@
 """A folder of images: each sub-folder is a class, in alphabetical order; none means no labels.
 
-`data.dir` may hold one folder per split (`train/`, `val/`); then `data.split` picks one.
+`data.dir` may hold one folder per split (`train/`, `val/`); then `data.split` picks one. What the
+files may be and what becomes of each kind: `sagan.images`.
 """
 
 import hashlib
@@ -17,11 +18,11 @@ class Folder:
 
     def __init__(self, root: Path, image_size: int):
         folders = sorted(path for path in root.iterdir() if path.is_dir())
-        classes = [(path, _images(path)) for path in folders]
+        classes = [(path, images_in(path)) for path in folders]
         self._files = [(file, n) for n, (_, files) in enumerate(classes) for file in files]
         self.class_names = tuple(path.name for path in folders)
         if not folders:
-            self._files = [(file, 0) for file in _images(root)]
+            self._files = [(file, 0) for file in images_in(root)]
             self.class_names = ("all",)
         if not self._files:
             raise ConfigError(
@@ -34,7 +35,8 @@ class Folder:
         self._size = image_size
         listing = hashlib.sha256(str(image_size).encode())
         for file, label in self._files:
-            status = file.stat()
+            # A link to nowhere is named when it is read.
+            status = file.stat() if file.exists() else file.lstat()
             entry = (str(file.relative_to(root)), label, status.st_size, status.st_mtime_ns)
             listing.update(repr(entry).encode())
         self.key = f"folder-{listing.hexdigest()[:24]}"
@@ -55,5 +57,7 @@ def load(config: DataConfig, image_size: int, argument: str) -> Folder:
     return Folder(split if split.is_dir() else root, image_size)
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def images_in(folder: Path) -> list[Path]:
+    """Lists all that is called like an image, at any depth, in order."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not path.is_dir())

@@ -10,8 +10,9 @@ from tiny import CONFIG, changed
 
 from sagan import data
 from sagan.config import DataConfig
-from sagan.data import _packed
+from sagan.data import _packed, _tolerant
 from sagan.data._pipeline import Pipeline, _Share, decode, order
+from sagan.images import BadImage
 from sagan.mesh import Devices
 from sagan.typed import ConfigError
 
@@ -102,6 +103,22 @@ def test_unconditional_batches_have_no_labels():
     keys = jax.random.split(jax.random.key(0), (2, 8))
     batch = jax.tree.map(lambda x: x[0], next(pipeline.batches(0)))
     assert decode(config, pipeline.data, batch, keys).label is None
+
+
+class _Unreadable(list):
+    class_names, key = ("a",), "unreadable"
+
+    def __getitem__(self, index):
+        raise BadImage(f"{index}: no image")
+
+
+def test_a_set_without_a_readable_image_ends():
+    tolerant = _tolerant.Tolerant(_Unreadable(range(5000)))
+    with pytest.raises(
+        ConfigError, match="6 of 5000 images .*: 0: no image; 1: no image; 2: no image; …"
+    ):
+        tolerant[4998]
+    assert _tolerant.unpack(_tolerant.pack(tolerant.bad)) == tolerant.bad
 
 
 class _Wrong:
