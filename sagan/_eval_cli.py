@@ -107,9 +107,9 @@ def _eval(args: argparse.Namespace) -> int:
             getattr(args, name) == default,
             f"--{name.replace('_', '-')} is for checkpoints, not for --images",
         )
-    from sagan import evaluate, mesh
+    from sagan import evaluate, join
 
-    mesh.initialize()
+    join.initialize()
     evaluate.run_images(
         args.images,
         args.reference,
@@ -127,9 +127,9 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _eval_run(args: argparse.Namespace, workdir: Path) -> int:
-    from sagan import evaluate, mesh
+    from sagan import evaluate, join
 
-    mesh.initialize()
+    join.initialize()
     evaluate.run(
         workdir,
         step=args.step,
@@ -155,9 +155,9 @@ def _reference(args: argparse.Namespace) -> int:
     words = list(args.words)
     name = words.pop(0) if words and "=" not in words[0] else "digits"
     config = presets.load(name, words)
-    from sagan import evaluate, mesh
+    from sagan import evaluate, join
 
-    mesh.initialize()
+    join.initialize()
     evaluate.run_reference(
         config,
         split=args.split,

@@ -91,7 +91,7 @@ def measure(config: Config, *, repeats: int) -> dict[str, Any]:
     batches = pipeline.batches(0)
     program = devices.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
     result["checkpoint"] = _checkpoints(config, whole, devices, make)
-    state = devices.enter(whole)
+    state = whole
     result["train"], state = _train(program, state, pipeline, batches, repeats)
     per_dispatch = config.train.batch_size * config.train.d_steps_per_g_step * steps
     seconds = result["train"]["seconds_median"]

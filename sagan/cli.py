@@ -25,7 +25,7 @@ def entry() -> None:
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    if status and "jax" in sys.modules and _many_processes():
+    if status and "sagan.join" in sys.modules and sys.modules["sagan.join"].others():
         # Interpreter shutdown would wait minutes for the other processes.
         os._exit(status)
     sys.exit(status)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status(error: Exception) -> int:
     from sagan.checkpoint import CheckpointError, SaveError
     from sagan.lock import LockedError
-    from sagan.mesh import JoinError
+    from sagan.roll_call import JoinError
     from sagan.stop import Preempted
 
     if isinstance(error, Preempted):
@@ -75,12 +75,6 @@ def _status(error: Exception) -> int:
         return _PEER_LOST
     traceback.print_exception(error)
     return 1
-
-
-def _many_processes() -> bool:
-    import jax
-
-    return jax.distributed.is_initialized()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,14 +164,14 @@ def _train(args: argparse.Namespace) -> int:
     config = data.resolve(config, source)
     if not args.dry_run:
         source = _packed.hold(config, source)
-    from sagan import mesh, train
+    from sagan import join, mesh, train
 
     train.check(config)
     if args.dry_run:
         print(train.describe(config))
         return 0
     _require_writable(workdir)
-    mesh.initialize()
+    join.initialize(preemptible=True)
     picture = train.run(config, workdir, source)
     if mesh.is_main():
         print(f"samples: {picture}")

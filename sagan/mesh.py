@@ -1,14 +1,13 @@
 """Devices and processes: the only place that says how one program runs on many of them.
 
 The program is written for one device, with a named axis `data` and explicit collectives.
-`Devices.compile` maps it over all devices of all processes, as `jit(shard_map)` (the default:
-the state is one replicated array, which restores on any topology) or as `pmap` (the state has a
-leading device axis while it trains). Both run the same per-device program.
+`Devices.compile` maps it over all devices of all processes, as `jit(shard_map)` (the default) or
+as `pmap`. Both compile the same per-device program, so they give the same bits, and in both the
+state is one replicated array, which restores on any topology.
 """
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,67 +19,8 @@ from sagan.config import Config, ConfigError
 
 AXIS = "data"
 
-COORDINATOR = "SAGAN_COORDINATOR"
-NUM_PROCESSES = "SAGAN_NUM_PROCESSES"
-PROCESS_ID = "SAGAN_PROCESS_ID"
 _TELL_SECONDS = 3600  # others may have to wait while the first checks large checkpoints
 _told = itertools.count()  # the same in every process, since all ask in the same order
-_SHUTDOWN_SECONDS = 10  # a failed process does not keep the others waiting for longer
-
-
-class JoinError(Exception):
-    """The other processes of this job could not be joined (exit 134: worth another try)."""
-
-
-def initialize() -> None:
-    """Joins the other processes of this job, if there are any.
-
-    `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` say so
-    explicitly; without them, clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud
-    TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 20: after
-    so long without a sign of a process, the others end) bound the waits.
-
-    Raises:
-      ConfigError: only some of the three variables are set.
-      JoinError: the others did not come, or the address is wrong or taken.
-    """
-    given = {n: os.environ.get(n) for n in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)}
-    explicit: dict[str, Any] = {}
-    if any(given.values()):
-        absent = [name for name, value in given.items() if not value]
-        if absent:
-            raise ConfigError(f"{', '.join(absent)} must be set along with {COORDINATOR}")
-        explicit = {
-            "coordinator_address": given[COORDINATOR],
-            "num_processes": int(given[NUM_PROCESSES] or 0),
-            "process_id": int(given[PROCESS_ID] or 0),
-        }
-    elif not _in_cluster():
-        return
-    timeout = int(os.environ.get("SAGAN_INIT_TIMEOUT", "300"))
-    try:
-        jax.distributed.initialize(
-            **explicit,
-            initialization_timeout=timeout,
-            heartbeat_timeout_seconds=int(os.environ.get("SAGAN_HEARTBEAT", "20")),
-            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
-        )
-    except Exception as error:
-        where = explicit.get("coordinator_address", "the detected cluster")
-        raise JoinError(f"could not join {where} within {timeout} s: {error}") from error
-    from jax.experimental import multihost_utils
-
-    # The first collective of some backends has a short deadline, which compile skew outruns.
-    multihost_utils.sync_global_devices("start")
-
-
-def _in_cluster() -> bool:
-    from jax._src import clusters
-
-    return any(
-        cluster.is_env_present() and not cluster.opt_in_only_method
-        for cluster in clusters.ClusterEnv._cluster_types
-    )
 
 
 def is_main() -> bool:
@@ -132,7 +72,6 @@ class Devices:
         self._local_mesh = jax.sharding.Mesh(
             np.array(self._local), (AXIS,), axis_types=(AxisType.Auto,)
         )
-        self._stacked = NamedSharding(self._local_mesh, PartitionSpec(AXIS))
 
     def create(self, make: Callable[[], Any]) -> Any:
         """Computes a pytree once per process, identically, as one replicated global array each."""
@@ -154,31 +93,18 @@ class Devices:
 
         return jax.tree.map(put, tree)
 
-    def enter(self, tree: Any) -> Any:
-        """Takes a replicated tree into the form that compiled programs carry."""
-        if self.form == "shard_map":
-            return tree
-
-        def stack(x: jax.Array) -> jax.Array:
-            local = np.asarray(x.addressable_data(0))
-            copies = np.broadcast_to(local, (self.local_count, *local.shape))
-            return jax.device_put(copies, self._stacked)
-
-        return jax.tree.map(stack, tree)
-
     def leave(self, tree: Any) -> Any:
-        """Takes a tree back from the form that compiled programs carry; inverse of `enter`."""
-        if self.form == "shard_map":
+        """Takes a carried tree back to replicated global arrays."""
+        if self.form == "shard_map" or jax.process_count() == 1:
             return tree
-        return self.replicate(jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree))
+        return self.replicate(self.fetch(tree))  # pmap gives each process arrays of its own
 
     def local(self, tree: Any) -> Any:
         """Gives a carried tree as arrays on this process's first device alone."""
-        one = jax.tree.map(lambda x: x.addressable_data(0), tree)
-        return one if self.form == "shard_map" else jax.tree.map(lambda x: x[0], one)
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
     def fetch(self, tree: Any) -> Any:
-        """Copies a carried tree to the host: numpy arrays, without a device axis."""
+        """Copies a carried tree to the host: numpy arrays."""
         return jax.device_get(self.local(tree))
 
     def shard(self, batch: Any, axis: int) -> Any:
@@ -217,7 +143,10 @@ class Devices:
             return jax.pmap(
                 program,
                 axis_name=AXIS,
-                in_axes=(0, 0, batch_axis),
+                # The state whole on every device, not stacked: stripping a device axis would be
+                # fused differently, and the last bits would differ.
+                in_axes=(None, None, batch_axis),
+                out_axes=(None, None),  # type: ignore[arg-type]
                 donate_argnums=(0,),
                 devices=self._local if jax.process_count() == 1 else None,
             )

@@ -122,9 +122,8 @@ class _Run:
         self.checkpoints = Checkpoints(
             workdir, config, functools.partial(_best_step, workdir, config)
         )
-        self.step, state = step, self._begin(gan, step)
+        self.step, self.state = step, self._begin(gan, step)
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
-        self.state = devices.enter(state)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
         self.saved = self.step if self.step else None

@@ -15,7 +15,8 @@ FLOORS = (
     {"typed"},
     {"config"},
     {"config_json"},
-    {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"},
+    {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}
+    | {"roll_call", "join"},
     {"data", "layers", "losses", "metrics", "features", "optim"},
     {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"},
     {"train_step", "checkpoint", "reference"},

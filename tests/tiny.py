@@ -42,7 +42,7 @@ def play(config, steps, *, devices=1, form="shard_map"):
     gan = train_step.build(config, devices)
     pipeline = Pipeline(config, data.load(config.data, 8), seam, 1)
     program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
-    state = seam.enter(seam.create(functools.partial(train_step.init, gan)))
+    state = seam.create(functools.partial(train_step.init, gan))
     batches, history = pipeline.batches(0), []
     for _ in range(steps):
         state, scalars = program(state, pipeline.data, next(batches))

@@ -106,7 +106,7 @@ class Pipeline:
         self.data: Any = ()
         if isinstance(source, _packed.Held):
             whole = {"image": source.images, "label": source.labels}
-            self.data = devices.enter(devices.replicate(whole))
+            self.data = devices.replicate(whole)
 
     def batches(self, step: int) -> Iterator[Any]:
         """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on.

@@ -1,0 +1,74 @@
+"""Any number of devices, either form: the same game, and nothing in it that does not scale."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RUN = Path(__file__).parent / "parallel_run.py"
+STEPS = 20
+
+
+def play(folder, *arrangements, quick):
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quick)),
+        "PYTHONPATH": f"{RUN.parent}:{RUN.parent.parent}",
+    }
+    command = [sys.executable, str(RUN), str(folder), str(STEPS), *arrangements]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    arrangements = ["shard_map:1", "shard_map:2", "shard_map:4", "shard_map:8", "pmap:8"]
+    return play(tmp_path_factory.mktemp("played"), *arrangements, quick=True)
+
+
+def read(folder, name):
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("name", ["shard_map-2", "shard_map-4", "shard_map-8", "pmap-8"])
+def test_losses_parameters_and_samples_equal_one_devices(played, name):
+    one, many = read(played, "shard_map-1"), read(played, name)
+    assert one.keys() == many.keys()
+    for key, value in one.items():
+        assert len(value) == STEPS if key.startswith("scalar ") else True
+        apart = np.linalg.norm(np.float64(many[key]) - value)
+        # The absolute part is for biases that batch norm takes away: they are rounding alone.
+        assert apart <= 1e-5 * np.linalg.norm(np.float64(value)) + 2e-6, key
+    np.testing.assert_array_equal(one["samples"], many["samples"])
+    assert one["samples"].std() > 1
+
+
+def test_eight_devices_do_an_eighth_each_and_only_reduce(played):
+    about = {
+        name: json.loads((played / f"{name}.json").read_text())
+        for name in ("shard_map-1", "shard_map-2", "shard_map-4", "shard_map-8", "pmap-8")
+    }
+    alone = about["shard_map-1"]["flops"]
+    for name, found in about.items():
+        assert found["flops"] < 1.1 * alone / int(name[-1]), name
+        assert found["collectives"] == ["all-reduce"], name
+
+
+def test_pmap_and_shard_map_end_in_the_same_bits(tmp_path):
+    play(tmp_path, "shard_map:2", "pmap:2", quick=False)  # as compiled for users
+    a, b = read(tmp_path, "shard_map-2"), read(tmp_path, "pmap-2")
+    assert a.keys() == b.keys()
+    assert [key for key in a if a[key].tobytes() != b[key].tobytes()] == []
+
+
+def test_quick_forms_end_in_the_same_bits(played):
+    a, b = read(played, "shard_map-8"), read(played, "pmap-8")
+    assert [key for key in a if a[key].tobytes() != b[key].tobytes()] == []
