@@ -94,16 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     _config_words(check)
     check.set_defaults(run=_check)
 
-    bench = verbs.add_parser("bench", help="how fast this machine trains, samples, reads, saves")
-    _config_words(bench)
-    bench.add_argument("--repeats", type=int, default=5, metavar="N")
-    bench.add_argument("--features", action="store_true", help="the Inception network too")
-    bench.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
-    bench.set_defaults(run=_bench)
-
     _add_sample(verbs)
-    from sagan import _eval_cli, _launch_cli
+    from sagan import _bench_cli, _eval_cli, _launch_cli
 
+    _bench_cli.register(verbs)
     _eval_cli.register(verbs)
     _launch_cli.register(verbs)
     return parser
@@ -203,20 +197,6 @@ def _check(args: argparse.Namespace) -> int:
     from sagan import check
 
     return check.run(config)
-
-
-def _bench(args: argparse.Namespace) -> int:
-    if args.repeats < 1:
-        raise ConfigError(f"--repeats {args.repeats}; allowed: >= 1")
-    from sagan import presets
-
-    names = [word for word in args.words if "=" not in word] or ["digits"]
-    overrides = [word for word in args.words if "=" in word]
-    configs = [presets.load(name, overrides) for name in names]
-    from sagan import bench
-
-    bench.run(configs, repeats=args.repeats, features=args.features, as_json=args.json)
-    return 0
 
 
 def _sample(args: argparse.Namespace) -> int:

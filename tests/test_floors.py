@@ -24,7 +24,7 @@ FLOORS = (
     {"sample", "evaluator"},
     {"evaluate", "watch", "bench", "check", "cost", "launch", "launchers"},
     {"train"},
-    {"_eval_cli", "_launch_cli"},
+    {"_bench_cli", "_eval_cli", "_launch_cli"},
     {"cli"},
     {"__main__", "__init__"},
 )

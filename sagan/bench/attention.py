@@ -1,0 +1,73 @@
+"""What each form of attention costs, forwards and backwards, as the feature map grows."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sagan.bench import flops, report
+from sagan.bench.timing import rate, say, spread, times
+from sagan.layers import attend
+from sagan.layers.attention import SelfAttention
+
+SIZES = (16, 32, 64, 128)
+CHANNELS = 64
+BLOCK = 16
+
+
+def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
+    """Times one layer's value and gradient, of the released variant, at every size and form.
+
+    Returns: `rows`; `temporary_bytes` is what the compiled program needs beside its arguments.
+    """
+    rows = []
+    for size in SIZES:
+        for form in attend.FORMS:
+            say(f"attention {form} at {size} px")
+            rows.append({"form": form, "size": size} | _one(form, size, batch_size, dtype, repeats))
+    return {
+        "devices": f"1 x {jax.devices()[0].device_kind}",
+        "batch_size": batch_size,
+        "channels": CHANNELS,
+        "block": BLOCK,
+        "dtype": dtype,
+        "rows": rows,
+    }
+
+
+def _one(form: str, size: int, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
+    layer = SelfAttention("released", form, BLOCK, dtype=jnp.dtype(dtype))
+    x = jax.random.normal(jax.random.key(0), (batch_size, size, size, CHANNELS), dtype)
+    params = jax.jit(layer.init)(jax.random.key(1), x[:, :4, :4])["params"]
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        return (layer.apply({"params": params}, x).astype(jnp.float32) ** 2).mean()  # type: ignore
+
+    # A gate at 0 would let the compiler leave half of the gradient out if it were a constant.
+    params = params | {"gamma": jnp.float32(0.5)}
+    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).compile()
+    found = flops.bytes_of(compiled)
+    seconds = times(lambda: jax.block_until_ready(compiled(params, x)), repeats, form)
+    return {
+        "temporary_bytes": found.get("temporary_bytes_per_device"),
+        **{k: v for k, v in spread(seconds).items() if "least" not in k and "greatest" not in k},
+        "images_per_second": rate(batch_size, seconds)["images_per_second"],
+    }
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Plots memory and time against the map's side."""
+    panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}
+    for form in attend.FORMS:
+        rows = [row for row in result["rows"] if row["form"] == form]
+        sizes = [row["size"] for row in rows]
+        if all(row["temporary_bytes"] for row in rows):
+            memory = [row["temporary_bytes"] / 2**20 for row in rows]
+            panels["temporary memory, MiB"][form] = (sizes, memory)
+        panels["time, ms"][form] = (sizes, [1e3 * row["seconds_median"] for row in rows])
+    about = (
+        f"one attention layer, forwards and backwards: batch {result['batch_size']}, "
+        f"{result['channels']} channels, {result['dtype']}, {result['devices']}"
+    )
+    report.curves(path, panels, "side of the feature map, px", title=about)

@@ -1,0 +1,92 @@
+"""Whether training in bfloat16 ends where training in float32 does: scores over several seeds.
+
+Every run is `sagan train` in a process and a work directory of its own, so the same command goes
+on where it was stopped. Imports no jax.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sagan.bench.timing import say
+from sagan.typed import ConfigError
+
+DTYPES = ("float32", "bfloat16")
+SEEDS = (0, 1, 2)
+_SIGNIFICANCE = 0.05
+
+
+class Stopped(Exception):
+    """A training was stopped, or failed; `status` is how it ended."""
+
+    def __init__(self, status: int):
+        super().__init__(f"a training ended with {status}")
+        self.status = status
+
+
+def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+    """Trains with every type and seed, and compares the scores at the end.
+
+    Args:
+      words: config and overrides, as typed; the config's `eval` says what is scored.
+      workdir: of the runs, a folder for each.
+
+    Returns: `scores` by type and metric, and for each metric whether the types' means differ by no
+      more than seeds do: Welch's t-test at 5 %.
+
+    Raises:
+      Stopped: a training did not get to its end.
+      ConfigError: it left no scores.
+    """
+    found: dict[str, dict[str, list[float]]] = {dtype: {} for dtype in DTYPES}
+    for seed in seeds:
+        for dtype in DTYPES:
+            folder = workdir / f"{dtype}-{seed}"
+            say(f"training in {dtype}, seed {seed}, in {folder}")
+            fixed = [f"seed={seed}", f"model.dtype={dtype}", "eval.at_end=true"]
+            command = [sys.executable, "-m", "sagan", "train", *words, *fixed]
+            # What it prints at the end is no part of our output.
+            done = subprocess.run([*command, "--workdir", str(folder)], stdout=sys.stderr)
+            if done.returncode:
+                raise Stopped(done.returncode)
+            for name, value in _scores(folder).items():
+                found[dtype].setdefault(name, []).append(value)
+    reference, other = (found[dtype] for dtype in DTYPES)
+    metrics = {name: compared(reference[name], other[name]) for name in reference}
+    return {
+        "config": " ".join(words),
+        "seeds": list(seeds),
+        "scores": found,
+        "metrics": metrics,
+        "within_noise": all(m["within_noise"] for m in metrics.values()),
+    }
+
+
+def _scores(workdir: Path) -> dict[str, float]:
+    files = sorted((workdir / "eval").glob("[0-9]*.json"), key=lambda path: int(path.stem))
+    if not files:
+        raise ConfigError(f"{workdir} holds no scores; is eval.metrics empty?")
+    metrics = json.loads(files[-1].read_text())["metrics"]
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def compared(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
+    """Says whether b's mean differs from a's by more than chance."""
+    from scipy import stats
+
+    difference = statistics.fmean(b) - statistics.fmean(a)
+    error = (statistics.variance(a) / len(a) + statistics.variance(b) / len(b)) ** 0.5
+    test: Any = stats.ttest_ind(a, b, equal_var=False) if error else None
+    p = float(test.pvalue) if test else float(difference == 0)
+    return {
+        "mean_float32": statistics.fmean(a),
+        "mean_bfloat16": statistics.fmean(b),
+        "difference": difference,
+        "standard_error": error,
+        "p": p,
+        "within_noise": p >= _SIGNIFICANCE,
+    }

@@ -1,0 +1,107 @@
+"""What was measured, for people and for scripts: lines, JSON, plots."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sagan.typed import ConfigError
+
+
+def show(results: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Prints a table, or one JSON object (a list for several)."""
+    if as_json:
+        print(json.dumps(results[0] if len(results) == 1 else list(results)))
+        return
+    for result in results:
+        for line in _lines(result, ""):
+            print(line)
+
+
+def _lines(values: Mapping[str, Any], indent: str) -> Iterable[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield f"{indent}{name}:"
+            yield from (f"{indent}  {line}" for line in table(value))
+        else:
+            yield f"{indent}{name:{max(2, 34 - len(indent))}} {shown(value)}"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows with the same keys, in columns."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [keys, *([shown(row.get(key, "")) for key in keys] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " … ".join(shown(v) for v in value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def check_picture(path: Path | None) -> None:
+    """Raises: ConfigError unless `path` can take a picture."""
+    if path is None:
+        return
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--out {path}; wanted a .png")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: no folder {path.parent}")
+
+
+def curves(
+    path: Path,
+    panels: Mapping[str, Mapping[str, tuple[Sequence[Any], Sequence[Any]]]],
+    x_label: str,
+    *,
+    logarithmic: bool = True,
+    title: str = "",
+) -> None:
+    """Draws one panel for each quantity, in it a curve (x, y) for each name."""
+    from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+
+    figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
+    figure.suptitle(title)
+    for place, (quantity, named) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, (x, y) in named.items():
+            axes.plot(x, y, marker="o", ms=4, lw=1.2, label=name)
+        if logarithmic:
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            ticks = sorted({value for x, _ in named.values() for value in x})
+            axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+            axes.minorticks_off()
+        axes.set_xlabel(x_label)
+        axes.set_title(quantity)
+        axes.grid(alpha=0.3)
+        if len(named) > 1:
+            axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def bars(path: Path, values: Mapping[str, Any], label: str) -> None:
+    """Draws quantities of one unit beside each other, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 0.5 * len(values) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.barh(list(values), list(values.values()))
+    axes.bar_label(drawn, [shown(float(v)) for v in values.values()], padding=3, fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.2)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,66 @@
+"""`sagan bench` prints one object with the figures that scripts read."""
+
+import json
+
+import pytest
+
+from sagan import cli
+from sagan.bench import timing
+
+SMALL = ["model.g_channels=4", "model.d_channels=4", "model.attention=none", "train.batch_size=4"]
+
+
+def test_one_json_object(capsys):
+    assert cli.main(["bench", "debug", "model.attention=none", "--repeats", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    train = found["train"]
+    assert train["images_per_second"] * train["seconds_per_step"] == pytest.approx(16)
+    order = ("least", "lower_quartile", "median", "upper_quartile", "greatest")
+    seconds = [train[f"seconds_{name}"] for name in order]
+    assert seconds == sorted(seconds)
+    assert train["flops_per_device"] > 1e6 and "unknown" in train["share_of_peak"]
+    assert train["peak_bytes_per_device"] > train["temporary_bytes_per_device"] > 1e5
+    for player in ("discriminator", "generator"):
+        assert found["players"][player]["seconds_median"] > 0
+    assert found["sampling"]["images_per_second"] > 0
+    for stage in ("read", "feed", "decode"):
+        speed = found["input"][stage]
+        ratio = speed["images_per_second"] / train["images_per_second"]
+        assert speed["times_what_training_takes"] == pytest.approx(ratio)
+    assert found["checkpoint"]["restore_seconds"] > 0
+    assert found["checkpoint"]["bytes"] > 10_000
+
+
+def test_absent_data_are_replaced_and_named(capsys, tmp_path):
+    words = ["bench", "cifar10", "data.dir=/nowhere", "--repeats", "1", "--json", *SMALL]
+    words += ["train.d_steps_per_g_step=1", "--parts", "train", "--trace", str(tmp_path / "trace")]
+    assert cli.main(words) == 0
+    out = capsys.readouterr()
+    found = json.loads(out.out)
+    assert found["data"] == "synthetic" and "sampling" not in found
+    assert "measuring with synthetic images" in out.err
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--repeats", "0"], "--repeats 0; allowed: >= 1"),
+        (["--parts", "input", "--trace", "x"], "--trace needs the part train"),
+        (["--out", "x.jpg"], "wanted a .png"),
+        (["--sweep", "train.batch_size=8,many"], "wanted section.field=NUMBER"),
+        (["--sweep", "train.batch=8"], "unknown config key 'train.batch'"),
+        (["digits", "--sweep", "train.batch_size=8"], "only one config"),
+    ],
+)
+def test_what_cannot_be_asked(words, text, capsys):
+    assert cli.main(["bench", "debug", *words]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_spread_of_times():
+    found = timing.spread([4.0, 1.0, 2.0, 3.0, 5.0])
+    assert list(found.values()) == [3, 2, 4, 1, 5]
+    found = timing.rate(8, [4.0, 1.0, 2.0, 3.0, 5.0])
+    assert found == {"images_per_second": 8 / 3, "images_per_second_quartiles": [2, 4]}
+    assert timing.quartiles([2.0]) == (2, 2, 2)
