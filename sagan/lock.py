@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sagan import stop
+
 NAME = "train.lock"
 _RENEWALS = 12  # in the time after which a lock is stale
 _TAKEN_OVER = 4
@@ -55,8 +57,12 @@ class Lock:
         self._renewer.start()
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self.release()
         self._renewer.join()
+
+    def release(self) -> None:
+        """Gives the directory back; from any thread, and more than once."""
+        self._done.set()
         seen = _look(self._path)
         if seen is not None and seen.owner.get("token") == self._mine["token"]:
             self._path.unlink(missing_ok=True)
@@ -153,10 +159,10 @@ def _renew(path: Path, mine: dict[str, Any], every: float, done: threading.Event
     while not done.wait(every):
         try:
             seen = _look(path)
-            if seen is None:  # someone has tidied up
+            if seen is None and not done.is_set():  # someone has tidied up
                 _create(path, mine)
                 continue
-            if seen.owner.get("token") == mine["token"]:
+            if seen is None or seen.owner.get("token") == mine["token"]:
                 os.utime(path)  # writes nothing, so it works on a full disk
                 continue
         except OSError:  # the disk is away for a moment; the next renewal may succeed
@@ -168,7 +174,7 @@ def _renew(path: Path, mine: dict[str, Any], every: float, done: threading.Event
             file=sys.stderr,
             flush=True,
         )
-        os._exit(_TAKEN_OVER)
+        stop.leave(_TAKEN_OVER)
 
 
 def _now(path: Path) -> int:

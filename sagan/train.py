@@ -4,20 +4,18 @@ import contextlib
 import dataclasses
 import functools
 import json
-import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from sagan import (
     data,
     evaluate,
     evaluator,
-    images,
+    grids,
     lock,
     mesh,
     quarantine,
@@ -30,12 +28,13 @@ from sagan.checkpoint import CheckpointError, Checkpoints, claim
 from sagan.config import Config
 from sagan.data import Source
 from sagan.data._pipeline import Pipeline
+from sagan.goodput import Goodput
 from sagan.losses import LOSSES, PENALTIES, find
 from sagan.stop import Preempted, StopRequest
 from sagan.typed import ConfigError
+from sagan.watchdog import Watchdog
 from sagan.writers import Progress, Scalars
 
-_GRID_ROWS = 16
 _IN_FLIGHT = 2  # dispatches that the loop may run ahead of the devices
 
 
@@ -90,14 +89,22 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     devices = mesh.Devices(config.train.parallel)
     mesh.check_split(config, devices)
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stop.nothing_to_lose = True
 
         def own() -> int:
             workdir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(lock.Lock(workdir, config.name, config.guard.lock_seconds))
+            held = lock.Lock(workdir, config.name, config.guard.lock_seconds)
+            stack.enter_context(held)
+            stop.before_exit = held.release
             claim(workdir, config)
             return quarantine.resume(workdir)
 
-        return _Run(config, source, workdir, devices, mesh.told_by_main(own)).loop()
+        step = mesh.told_by_main(own)
+        me = jax.process_index(), jax.process_count()
+        watchdog = Watchdog(workdir, config.guard.watchdog_seconds, step, *me)
+        stack.enter_context(watchdog)
+        return _Run(config, source, workdir, devices, step, stop, watchdog).loop()
 
 
 def _best_step(workdir: Path, config: Config) -> int | None:
@@ -111,10 +118,18 @@ class _Run:
     """What the loop holds while it runs."""
 
     def __init__(
-        self, config: Config, source: Source, workdir: Path, devices: mesh.Devices, step: int
+        self,
+        config: Config,
+        source: Source,
+        workdir: Path,
+        devices: mesh.Devices,
+        step: int,
+        stop: StopRequest,
+        watchdog: Watchdog,
     ):
         self.config, self.source, self.workdir, self.devices = config, source, workdir, devices
-        self.stop = StopRequest()
+        self.step, self.stop, self.watchdog = step, stop, watchdog
+        self.goodput = Goodput(workdir, step)
         self.per_dispatch = 1
         if jax.default_backend() != "cpu":
             self.per_dispatch = config.train.steps_per_dispatch
@@ -122,18 +137,32 @@ class _Run:
         self.checkpoints = Checkpoints(
             workdir, config, functools.partial(_best_step, workdir, config)
         )
-        self.step, self.state = step, self._begin(gan, step)
+        self.state = self._begin(gan)
+        self.goodput.switch("compile")
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
-        self.saved = self.step if self.step else None
+        self.saved = step if step else None
         self.evaluator = None
         if config.eval.every_steps or config.eval.at_end:
             # Now, so that absent weights are reported before hours of training.
-            self.evaluator = evaluator.evaluator_of(config)
+            with self._during("evaluation"):
+                self.evaluator = evaluator.evaluator_of(config)
 
-    def _begin(self, gan: train_step.Gan, step: int) -> train_step.TrainState:
-        make = functools.partial(train_step.init, gan)
+    @contextlib.contextmanager
+    def _during(self, part: str):  # noqa: ANN202
+        """Counts what is done here as `part`, and gives it the longer time."""
+        slow, self.watchdog.slow = self.watchdog.slow, True
+        self.watchdog.beat(self.step)
+        try:
+            with self.goodput.during(part):
+                yield
+        finally:
+            self.watchdog.beat(self.step)
+            self.watchdog.slow = slow
+
+    def _begin(self, gan: train_step.Gan) -> train_step.TrainState:
+        make, step = functools.partial(train_step.init, gan), self.step
         if not step:
             return self.devices.create(make)
         if step > self.config.train.steps:
@@ -154,17 +183,28 @@ class _Run:
         try:
             if self.step == 0:
                 self._maybe(0)
+            elif mesh.told_by_main(self._owes_score):
+                self._evaluate()
             with jax.transfer_guard("disallow"):
                 self._steps()
         finally:
             self.progress.close()
-            self.checkpoints.wait()
+            with self._during("checkpoint"):
+                self.checkpoints.wait()
             self.checkpoints.close()
             if self.scalars:
                 self.scalars.close()
         if self.config.eval.at_end and self.saved is not None:
             self._evaluate()
-        return self._grid_path(self.step)
+        if main:
+            print(f"sagan: {self.goodput.line()}", file=sys.stderr)
+        return grids.path_of(self.workdir, self.step)
+
+    def _owes_score(self) -> int:
+        """Says whether an earlier process ended between a save and its score."""
+        every = self.config.eval.every_steps
+        scored = results.path_of(self.workdir, self.step).exists()
+        return int(every > 0 and self.step % every == 0 and not scored)
 
     def _steps(self) -> None:
         feed = self.pipeline.batches(self.step)
@@ -172,9 +212,11 @@ class _Run:
         detail = ""
         since, since_step = time.perf_counter(), self.step
         while self.step < self.config.train.steps:
-            batch = next(feed)
+            with self.goodput.during("input"):
+                batch = next(feed)
             self.state, scalars = self.train(self.state, self.pipeline.data, batch)
             self.step += self.per_dispatch
+            self._move_on()
             in_flight.append(scalars)
             if len(in_flight) > _IN_FLIGHT:
                 jax.block_until_ready(in_flight.pop(0))
@@ -184,9 +226,8 @@ class _Run:
                 values["time/steps_per_second"] = (self.step - since_step) / (now - since)
                 since, since_step = now, self.step
                 if self.scalars:
-                    self.scalars.write(self.step, values)
+                    self.scalars.write(self.step, values | self.goodput.scalars())
                 detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
-            self.checkpoints.check()
             self.progress.update(self.step, detail)
             with jax.transfer_guard("allow"):
                 before = time.perf_counter()
@@ -195,6 +236,14 @@ class _Run:
                 if self.step < self.config.train.steps and self.stop.reached(self.step):
                     self._save()
                     raise Preempted(f"saved step {self.step} of {self.workdir}")
+
+    def _move_on(self) -> None:
+        """Notes a dispatched step: its program is compiled, and there is something to lose."""
+        self.watchdog.beat(self.step)
+        self.checkpoints.check()
+        if self.watchdog.slow:
+            self.watchdog.slow = self.stop.nothing_to_lose = False
+            self.goodput.switch("step")
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.train.steps)
@@ -206,9 +255,10 @@ class _Run:
         save = step > 0 and self._due(config.checkpoint.every_steps) and self.saved != step
         if not (sample or save):
             return
-        variables = self._variables()
-        if sample and mesh.is_main():
-            self._draw(variables)
+        with self._during("sample" if sample else "checkpoint"):
+            variables = self._variables()
+            if sample and mesh.is_main():
+                grids.draw(config, variables, self.workdir, step)
         if save:
             self._save(variables)
             if config.eval.every_steps and step % config.eval.every_steps == 0:
@@ -220,30 +270,20 @@ class _Run:
     def _save(self, variables: Any = None) -> None:
         if self.saved == self.step:
             return
-        variables = self._variables() if variables is None else variables
-        about = {"step": self.step, "class_names": list(self.source.class_names)}
-        state = self.devices.leave(self.state)
-        self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
+        with self._during("checkpoint"):
+            variables = self._variables() if variables is None else variables
+            about = {"step": self.step, "class_names": list(self.source.class_names)}
+            state = self.devices.leave(self.state)
+            self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
         self.saved = self.step
 
     def _evaluate(self) -> None:
-        self.checkpoints.wait()
+        """Scores the step that was saved last; being stopped meanwhile loses nothing."""
+        with self._during("checkpoint"):
+            self.checkpoints.wait()
         self.progress.close()
-        evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
-
-    def _draw(self, variables: Any) -> None:
-        """Writes the grid of the run's fixed latents: a class per row."""
-        classes = self.config.model.num_classes
-        columns = self.config.sample.num_per_class
-        rows = min(_GRID_ROWS, classes) if isinstance(classes, int) else columns
-        labels = None if classes is None else np.repeat(np.arange(rows), columns)
-        z = sampler.draw_latents(
-            self.config.seed, np.arange(rows * columns), self.config.model.z_dim
-        )
-        drawn = sampler.generate(self.config, variables, z, labels)
-        scale = math.ceil(64 / drawn.shape[1])
-        about = {"step": self.step, "seed": self.config.seed}
-        images.save(self._grid_path(self.step), images.grid(drawn, columns, scale=scale), about)
-
-    def _grid_path(self, step: int) -> Path:
-        return self.workdir / "samples" / f"{step}.png"
+        before, self.stop.nothing_to_lose = self.stop.nothing_to_lose, True
+        self.stop.leave_if_asked()
+        with self._during("evaluation"):
+            evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
+        self.stop.nothing_to_lose = before
