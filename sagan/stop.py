@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 
@@ -51,11 +51,11 @@ class StopRequest:
         theirs = _handler_in_c(signal.SIGTERM) if self._agree else None
         self._inbox, self._outbox = os.pipe()
         os.set_blocking(self._outbox, False)
+        self._previous_fd = signal.set_wakeup_fd(self._outbox, warn_on_full_buffer=False)
         self._previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
         if theirs == _handler_in_c(signal.SIGTERM):  # Python's own: no library listens
             theirs = None
         self._tell_jax = ctypes.CFUNCTYPE(None, ctypes.c_int)(theirs) if theirs else None
-        self._previous_fd = signal.set_wakeup_fd(self._outbox, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
         return self

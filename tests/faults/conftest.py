@@ -17,7 +17,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
 def straight(tmp_path_factory, environment) -> Path:
     """A run of 20 steps with checkpoints at 5, 10, 15, 20 that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("faults") / "straight"
-    runs.finish(runs.command(workdir), environment)
+    runs.finish(runs.small(workdir), environment)
     return workdir
 
 

@@ -70,7 +70,7 @@ def test_row_14_the_same_command_falls_back(workdir, straight, environment):
     """14: truncated, zero-length, deleted data file: step quarantined, falls back, loud log."""
     truncate(largest(workdir, 20))
     remove(largest(workdir, 15))
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "checkpoints/20 is damaged" in done.stderr and "from step 10" in done.stderr
     assert aside(workdir) == ["15", "20"]
     runs.assert_same(straight, workdir)
@@ -79,7 +79,7 @@ def test_row_14_the_same_command_falls_back(workdir, straight, environment):
 def test_row_15_one_flipped_byte(workdir, straight, environment):
     """15: one flipped byte: sha256 catches it, falls back."""
     flip(largest(workdir, 20))
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "its sha256 is not the one written" in done.stderr and "from step 15" in done.stderr
     assert aside(workdir) == ["20"]
     runs.assert_same(straight, workdir)
@@ -111,7 +111,7 @@ def test_row_16_junk_is_ignored(workdir, straight, environment):
     for name in ("17", "stray.txt", "10/stray"):
         (workdir / "checkpoints" / name).write_text("junk")
     # With a single one kept, counting 9999 as a checkpoint would delete the one just saved.
-    done = runs.finish(runs.command(workdir, "checkpoint.keep=1"), environment)
+    done = runs.finish(runs.small(workdir, "checkpoint.keep=1"), environment)
     assert "from step 15" in done.stderr
     assert checkpoint.steps(workdir) == [20]
     assert aside(workdir) == ["17", "9999"]
@@ -134,23 +134,23 @@ def test_row_17_all_checkpoints_bad(workdir, environment, what):
             (workdir / "checkpoints" / str(step) / "_CHECKPOINT_METADATA").unlink()
     before = sorted(workdir.rglob("*"))
     for _ in range(2):  # and the second time as the first
-        done = runs.finish(runs.command(workdir), environment, status=4)
+        done = runs.finish(runs.small(workdir), environment, status=4)
         assert "no checkpoint is whole" in done.stderr.splitlines()[-1]
     assert sorted(workdir.rglob("*")) == before
 
 
 def test_row_18_another_config_and_another_shape(workdir, environment):
     """18: config or shape mismatch: exit 4 with a field diff."""
-    words = runs.command(workdir, "model.g_channels=16", "optim.beta1=0.5")
+    words = runs.small(workdir, "model.g_channels=16", "optim.beta1=0.5")
     done = runs.finish(words, environment, status=4)
     assert "model.g_channels: 8 -> 16" in done.stderr and "optim.beta1: 0.0 -> 0.5" in done.stderr
     # The same config in words, but networks of another shape: a changed package, for one.
     config = json.loads((workdir / "config.json").read_text())
     config["model"]["g_channels"] = 16
     (workdir / "config.json").write_text(json.dumps(config))
-    done = runs.finish(runs.command(workdir, "model.g_channels=16"), environment, status=4)
-    assert "ema.block1" in done.stderr and "saved (3, 3, 32, 32) float32" in done.stderr
-    assert "wanted (3, 3, 64, 64) float32" in done.stderr
+    done = runs.finish(runs.small(workdir, "model.g_channels=16"), environment, status=4)
+    assert "ema.first.kernel" in done.stderr and "saved (16, 8) float32" in done.stderr
+    assert "wanted (16, 16) float32" in done.stderr
     assert aside(workdir) == []  # whole, only not ours: nothing is moved
 
 
@@ -167,7 +167,7 @@ def test_row_19_another_dtype(workdir, environment):
         train_step.init = init
         sys.exit(cli.main(sys.argv[1:]))
     """
-    words = [sys.executable, "-c", textwrap.dedent(program), *runs.command(workdir)[3:]]
+    words = [sys.executable, "-c", textwrap.dedent(program), *runs.small(workdir)[3:]]
     done = runs.finish(words, environment, status=4)
     assert "ema." in done.stderr and "float32, wanted" in done.stderr and "bfloat16" in done.stderr
 
@@ -185,7 +185,7 @@ def test_row_33_order_is_by_step(workdir, environment, straight):
     stamped = json.loads(metadata.read_text())
     stamped["init_timestamp_nsecs"] = stamped["commit_timestamp_nsecs"] = 10**18
     metadata.write_text(json.dumps(stamped))
-    done = runs.finish(runs.command(workdir, "checkpoint.keep=2"), environment)
+    done = runs.finish(runs.small(workdir, "checkpoint.keep=2"), environment)
     assert "from step 15" in done.stderr and checkpoint.steps(workdir) == [15, 20]
     runs.assert_same(straight, workdir, steps=[20])
 

@@ -35,7 +35,7 @@ def test_row_10_the_loader_sleeps_for_ever(environment, tmp_path):
         )
     )
     path = f"{tmp_path}{os.pathsep}{environment.get('PYTHONPATH', '')}"
-    words = runs.command(
+    words = runs.small(
         tmp_path / "run",
         *("data.name=sleepy", "data.resident_bytes=0", "data.workers=0"),
         "guard.watchdog_seconds=20",  # compiling may take four times as long
@@ -67,7 +67,7 @@ def test_row_12_disk_full(straight, environment, tmp_path):
     with mounted(tmp_path / "small", f"size={int(one * 1.7)}") as folder:
         workdir = folder / "run"
         more = ["train.steps=400", "sample.every_steps=0"]
-        done = runs.finish(runs.command(workdir, *more), environment, status=1)
+        done = runs.finish(runs.small(workdir, *more), environment, status=1)
         last = done.stderr.splitlines()[-1]
         assert "step 10 could not be saved" in last and str(workdir / "checkpoints") in last
         assert "bytes are free" in last and "Steps that are whole: 5" in last
@@ -75,21 +75,21 @@ def test_row_12_disk_full(straight, environment, tmp_path):
         # Noticed soon after, not when the next one was due.
         assert runs.logged(workdir) < 200
         rescued = shutil.copytree(workdir, tmp_path / "rescued")
-    runs.finish(runs.command(rescued), environment)
+    runs.finish(runs.small(rescued), environment)
     runs.assert_same(straight, rescued, steps=[20])
 
 
 def test_row_13_read_only(environment, tmp_path):
     """13: read-only work directory: fails before compiling."""
     with mounted(tmp_path / "closed", "size=1m,ro") as folder:
-        done = runs.finish(runs.command(folder / "run"), environment, status=2)
+        done = runs.finish(runs.small(folder / "run"), environment, status=2)
     assert "cannot be written" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_row_31_two_launches(environment, straight, tmp_path):
     """31: two launches on one work directory: the second refuses, naming host, process, age."""
     workdir = tmp_path / "run"
-    forever = runs.command(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
+    forever = runs.small(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
     first = subprocess.Popen(forever, env=environment, stderr=subprocess.DEVNULL)
     try:
         runs.wait_until(lambda: runs.logged(workdir) > 0, first)

@@ -25,7 +25,7 @@ def held(environment, tmp_path):
         process = subprocess.Popen(
             [
                 *(sys.executable, str(HERE / "blocked.py"), place, str(flag), str(seconds)),
-                *runs.command(workdir, *words)[3:],
+                *runs.small(workdir, *words)[3:],
             ],
             env=environment,
             stderr=subprocess.PIPE,
@@ -55,7 +55,7 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
     process.kill()
     end(process, -signal.SIGKILL)
     assert (workdir / "train.lock").exists()  # a dead holder's: no hindrance
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "from step 5" in done.stderr and "took over" in done.stderr
     runs.assert_same(straight, workdir)
 
@@ -74,7 +74,7 @@ def test_row_2_killed_mid_save(held, straight, environment, tmp_path):
     end(process, -signal.SIGKILL)
     assert checkpoint.steps(workdir) == [5]
     assert list((workdir / "checkpoints").glob("10.*"))
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "from step 5" in done.stderr
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["10", "15", "20", "5"]
     runs.assert_same(straight, workdir)
@@ -97,7 +97,7 @@ def test_row_6_sigterm_while_evaluating(held, straight, environment, tmp_path):
     process.terminate()
     assert "nothing was unsaved" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 10] and not (workdir / "train.lock").exists()
-    runs.finish(runs.command(workdir, *words), environment)
+    runs.finish(runs.small(workdir, *words), environment)
     assert sorted(p.name for p in (workdir / "eval").glob("*.json")) == ["10.json", "20.json"]
     runs.assert_same(straight, workdir)
 
@@ -118,7 +118,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     workdir = tmp_path / "run"
     process = held("step", workdir, 600)
     process.terminate()
-    assert "SIGTERM: saving and stopping" in process.stderr.readline()
+    assert any("SIGTERM: saving and stopping" in line for line in process.stderr)
     assert process.poll() is None  # held between steps: the first one waits
     process.terminate()
     assert "a second SIGTERM" in end(process, 128 + signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     process.send_signal(signal.SIGINT)
     assert "interrupted" in end(process, 128 + signal.SIGINT)
     assert not (workdir / "train.lock").exists()
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "from step 5" in done.stderr and "damaged" not in done.stderr
     runs.assert_same(straight, workdir)
 
@@ -139,7 +139,7 @@ def test_row_8_sigterm(held, straight, environment, tmp_path):
     process.terminate()
     assert "saved step 8" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 8]
-    done = runs.finish(runs.command(workdir), environment)
+    done = runs.finish(runs.small(workdir), environment)
     assert "from step 8" in done.stderr
     runs.assert_same(straight, workdir)
 
@@ -148,7 +148,7 @@ def test_row_11_through_the_entry_script(environment, tmp_path):
     """11: TERM through the real entry script: reaches Python."""
     workdir = tmp_path / "run"
     entry = HERE.parent.parent / "launch" / "entry.sh"
-    words = runs.command(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
+    words = runs.small(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
     process = subprocess.Popen(
         ["sh", str(entry), *words[3:]],
         env=environment | {"SAGAN_PYTHON": sys.executable},
