@@ -1,10 +1,11 @@
 """Plays the tiny game in several arrangements of this process's devices; for test_parallel.
 
-Run: python parallel_run.py FOLDER STEPS FORM:DEVICES ...
-Writes FORM-DEVICES.npz (state, scalars of every step, samples) and FORM-DEVICES.json (the
-compiled step's FLOPs on each device, and the collectives in it).
+Run: python parallel_run.py FOLDER STEPS SEEDS FORM:DEVICES ...
+Writes FORM-DEVICES-SEED.npz (state, scalars of every step, samples) and FORM-DEVICES.json (the
+collectives of the compiled step, and each device's FLOPs for a batch that is worth dividing).
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -25,47 +26,61 @@ from sagan.mesh import Devices
 GAME = changed(
     CONFIG,
     optim={"epsilon": 1e-4},
-    train={"batch_size": 64, "d_steps_per_g_step": 1, "steps": 100},
+    train={"batch_size": 8, "d_steps_per_g_step": 1, "steps": 100},
 )
-_COLLECTIVE = re.compile(
-    r"= [^=]*? ([a-z-]+)\(.*(?:replica_groups|source_target_pairs|channel_id)="
-)
+LARGE = changed(GAME, train={"batch_size": 64})
+_COLLECTIVE = re.compile(r" ([a-z][a-z-]*)\(.*(?:replica_groups|source_target_pairs|channel_id)=")
 
 
-def play(form, count, steps):
-    seam = Devices(form, jax.devices()[:count])
-    gan = train_step.build(GAME, count)
-    pipeline = Pipeline(GAME, data.load(GAME.data, 8), seam, 1)
-    program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
-    state = seam.create(functools.partial(train_step.init, gan))
-    batches, history = pipeline.batches(0), []
-    batch = next(batches)
-    compiled = program.lower(state, pipeline.data, batch).compile()
-    for _ in range(steps):
-        state, scalars = compiled(state, pipeline.data, batch)
-        history.append(seam.fetch(scalars))
-        batch = next(batches)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(seam.fetch(state))
-    saved = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    for name in history[0]:
-        saved[f"scalar {name}"] = np.stack([scalars[name] for scalars in history])
-    variables = sampler.refresh(GAME, seam.local(state))
-    z = sampler.draw_latents(0, np.arange(8), GAME.model.z_dim)
-    saved["samples"] = sampler.generate(GAME, variables, z, np.arange(8) % 4)
-    text = compiled.as_text()
-    about = {
-        "flops": compiled.cost_analysis()["flops"],
-        "collectives": sorted(set(_COLLECTIVE.findall(text))),
-    }
-    return saved, about
+class Arrangement:
+    """A game on so many devices; its step is compiled once for all seeds."""
+
+    def __init__(self, config, form, count):
+        self.config, self.seam = config, Devices(form, jax.devices()[:count])
+        self.gan = train_step.build(config, count)
+        self.source = data.load(config.data, 8)
+        program = functools.partial(train_step.program, self.gan)
+        self.program = self.seam.compile(program, Pipeline.BATCH_AXIS)
+
+    def start(self, seed):
+        config = dataclasses.replace(self.config, seed=seed)
+        pipeline = Pipeline(config, self.source, self.seam, 1)
+        init = functools.partial(train_step.init, self.gan._replace(config=config))
+        return self.seam.create(init), pipeline.data, pipeline.batches(0)
+
+    def compiled(self):
+        state, whole, batches = self.start(0)
+        return self.program.lower(state, whole, next(batches)).compile()
+
+    def play(self, seed, steps):
+        state, whole, batches = self.start(seed)
+        history = []
+        for _ in range(steps):
+            state, scalars = self.program(state, whole, next(batches))
+            history.append(self.seam.fetch(scalars))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(self.seam.fetch(state))
+        saved = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+        for name in history[0]:
+            saved[f"scalar {name}"] = np.stack([scalars[name] for scalars in history])
+        variables = sampler.refresh(self.config, self.seam.local(state))
+        z = sampler.draw_latents(0, np.arange(8), self.config.model.z_dim)
+        saved["samples"] = sampler.generate(self.config, variables, z, np.arange(8) % 4)
+        return saved
 
 
-def main(folder, steps, *arrangements):
+def main(folder, steps, seeds, *arrangements):
     for arrangement in arrangements:
         form, count = arrangement.split(":")
-        saved, about = play(form, int(count), int(steps))
-        np.savez(Path(folder) / f"{form}-{count}.npz", **saved)
-        (Path(folder) / f"{form}-{count}.json").write_text(json.dumps(about))
+        name = Path(folder) / f"{form}-{count}"
+        game = Arrangement(GAME, form, int(count))
+        for seed in range(int(seeds)):
+            np.savez(f"{name}-{seed}.npz", **game.play(seed, int(steps)))
+        large = Arrangement(LARGE, form, int(count)).compiled()
+        about = {
+            "flops": large.cost_analysis()["flops"],
+            "collectives": sorted(set(_COLLECTIVE.findall(large.as_text()))),
+        }
+        name.with_suffix(".json").write_text(json.dumps(about))
         print(arrangement, about, flush=True)
 
 

@@ -1,61 +1,17 @@
-"""Scoring a run's checkpoints: what is filed, what is refused, watching, several processes."""
+"""Scoring a run's checkpoints: what is filed, what is refused, watching."""
 
 import importlib.machinery
 import json
-import socket
-import subprocess
 import sys
-import textwrap
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stand_ins import SIZE, Cheap, FakeSampler
 
-from sagan import checkpoint, evaluate, evaluator, extract, protocols, results, sample, watch
+from sagan import checkpoint, evaluate, evaluator, protocols, results, sample, watch
 from sagan.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, TrainConfig
-
-SIZE = 8
-
-
-class Cheap:
-    """Stands in for a network: each output is a fixed random projection of the image."""
-
-    name = "cheap"
-    widths = {"pool": 6, "logits_unbiased": 6, "pool_768": 4}
-    missing = {"spatial": "these weights lack a layer"}
-
-    def __init__(self, resizer="tf"):
-        self.fingerprint = {"features": "cheap", "weights_sha256": "00", "resizer": resizer}
-        self.num_images = 0
-
-    def __call__(self, images, outputs):
-        self.num_images += len(images)
-        x = images.reshape(len(images), -1).astype(np.float32) / 64
-        return {name: x @ self._weights(name, x.shape[1]) for name in outputs}
-
-    def _weights(self, name, size):
-        random = np.random.RandomState(sum(name.encode()))
-        return random.randn(size, self.widths[name]).astype(np.float32) / 4
-
-
-class FakeSampler:
-    """Draws noise whose mean gets closer to the data's, about 50, with each step."""
-
-    def __init__(self, config, step):
-        self.config, self.step, self.class_names = config, step, ("a", "b", "c", "d")
-
-    def __call__(self, labels, indices, *, seed=0, truncation=None):
-        mean = 200 - 5 * self.step
-        return np.stack(
-            [
-                np.random.RandomState([seed, i, label])
-                .normal(mean + 5 * label, 20, (SIZE, SIZE, 3))
-                .clip(0, 255)
-                .astype(np.uint8)
-                for i, label in zip(indices, labels, strict=True)
-            ]
-        )
 
 
 @pytest.fixture
@@ -233,110 +189,3 @@ def test_watching_a_dead_training_ends_after_its_last_step(workdir, steps, capsy
     rows = evaluate.run(workdir, watch=True, watch_timeout_seconds=0.2)
     assert [row["step"] for row in rows] == [10, 20]
     assert "no new checkpoint for 0.2 s" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "name, number, part, resizer, expected",
-    [
-        ("fid", 50_000, "", "tf", "fid50k"),
-        ("fid", 10_000, "", "tf", "fid10k"),
-        ("fid", 2000, "", "tf", "fid2000"),
-        ("pr", 50_000, "precision", "tf", "pr50k_precision"),
-        ("fid_768", 2000, "", "tf", "fid_768_2000"),
-        ("fid", 50_000, "", "clean", "clean_fid50k"),
-    ],
-)
-def test_keys(name, number, part, resizer, expected):
-    assert protocols.key(name, number, part, resizer=resizer) == expected
-
-
-@pytest.mark.parametrize("counts", [[10, 10, 10], [100, 30, 1]])
-def test_labels_are_as_frequent_as_real_ones_and_mixed(counts):
-    labels = protocols.balanced_labels(1000, counts, seed=3)
-    shares = 1000 * np.array(counts) / np.sum(counts)
-    assert np.abs(np.bincount(labels, minlength=3) - shares).max() < 1
-    assert np.abs(np.bincount(labels[:500], minlength=3) - shares / 2).max() < 40
-    np.testing.assert_array_equal(labels, protocols.balanced_labels(1000, counts, seed=3))
-    assert (labels != protocols.balanced_labels(1000, counts, seed=4)).any()
-
-
-def generated(num_images=90):
-    config = Config(model=ModelConfig(image_size=SIZE, num_classes=4))
-    labels = protocols.balanced_labels(num_images, [1, 1, 1, 1], 0)
-    return evaluator.Generated(FakeSampler(config, 10), labels, num_images, 4, 0, None)
-
-
-NAMES = ["fid", "is", "pr", "dc", "intra_fid"]
-
-
-def computed(states):
-    from sagan import metrics
-
-    scores = {}
-    for metric in metrics.find(NAMES):
-        state = states[metrics.state_name(metric)]
-        values = metric.compute(state, state)
-        scores |= {f"{metric.NAME}.{part}": value for part, value in values.items()}
-    return scores
-
-
-def folded(share, batch_size=16):
-    from sagan import metrics
-
-    return extract.fold(
-        generated(),
-        metrics.find(NAMES),
-        Cheap(),
-        batch_size=batch_size,
-        progress="test",
-        share=share,
-    )
-
-
-def test_one_process_or_three_and_any_batch_size_give_the_same():
-    from sagan import metrics
-
-    whole = folded(extract.Share())
-    parts = [folded(extract.Share(i, 3), batch_size=7) for i in range(3)]
-    merges = {metrics.state_name(m): m.merge for m in metrics.find(NAMES)}
-    together = parts[0]
-    for part in parts[1:]:
-        together = {name: merges[name](part[name], together[name]) for name in merges}
-    assert computed(together) == pytest.approx(computed(whole), rel=1e-6, abs=1e-9)
-
-
-def test_two_real_processes_agree(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = f"""
-        import importlib.util, json, sys
-        import jax
-        jax.distributed.initialize("127.0.0.1:{port}", 2, int(sys.argv[1]))
-        from jax.experimental import multihost_utils
-        multihost_utils.sync_global_devices("start")
-        spec = importlib.util.spec_from_file_location("case", {str(Path(__file__))!r})
-        case = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(case)
-        from sagan import extract, metrics
-        share = extract.Share.of_this_process()
-        states = case.folded(share)
-        merges = {{metrics.state_name(m): m.merge for m in metrics.find(case.NAMES)}}
-        states = {{n: extract.merged(s, merges[n], share) for n, s in states.items()}}
-        assert extract.everywhere([True, share.index == 0], share) == [True, False]
-        print(json.dumps(case.computed(states)))
-    """
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program), str(i)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0, 0], outputs
-    first, second = (json.loads(out.splitlines()[-1]) for out, _ in outputs)
-    assert first == second
-    assert first == pytest.approx(computed(folded(extract.Share())), rel=1e-6, abs=1e-9)
