@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan import checkpoint, data, extract, protocols, results
+from sagan import checkpoint, data, extract, protocols, registry, results
 from sagan import metrics as metrics_lib
 from sagan import reference as reference_lib
 from sagan.config import Config
@@ -61,6 +61,9 @@ def run(
     if watch:
         _await_config(workdir, watch_timeout_seconds)
     config = checkpoint.read_config(workdir)
+    if evaluator is None:  # a name that cannot be followed is told before anything large is read
+        registry.load("data", config.data.name.partition("/")[0], field="data.name")
+        registry.load("models", config.model.name, field="model.name")
     wanted = [] if watch else _pick(workdir, config, step)
     number = num_images or config.eval.num_images
     labelled = config.model.num_classes is not None

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sagan import attention_maps, checkpoint, images, sampler
+from sagan import attention_maps, checkpoint, images, registry, sampler
 from sagan.config import Config
 from sagan.typed import ConfigError
 from sagan.writers import Progress
@@ -78,6 +78,7 @@ def load(workdir: Path, step: int | None = None) -> Sampler:
     Raises: CheckpointError if there is no such checkpoint.
     """
     config = checkpoint.read_config(workdir)
+    registry.load("models", config.model.name, field="model.name")
     step = checkpoint.pick(workdir, step)
     variables, about = checkpoint.restore_sampler(workdir, step, sampler.abstract(config))
     conditional = config.model.num_classes is not None
