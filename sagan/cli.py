@@ -66,15 +66,21 @@ def _status(error: Exception) -> int:
     if isinstance(error, CheckpointError | LockedError):
         print(f"sagan: {error}", file=sys.stderr)
         return 4
-    if isinstance(error, SaveError):
-        logging.disable()  # Orbax's threads still have pages to say; this is the last word
-        print(f"sagan: {error}", file=sys.stderr)
-        return 1
     if isinstance(error, JoinError):
         print(f"sagan: {error}", file=sys.stderr)
         return _PEER_LOST
+    from sagan import device_error
+
+    meaning = device_error.meaning(error)
+    if isinstance(error, SaveError) and meaning is None:
+        logging.disable()  # Orbax's threads still have pages to say; this is the last word
+        print(f"sagan: {error}", file=sys.stderr)
+        return 1
     traceback.print_exception(error)
-    return 1
+    if meaning is None:
+        return 1
+    print(f"sagan: {meaning.said}", file=sys.stderr)
+    return meaning.status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ FLOORS = (
     {"config"},
     {"config_json"},
     {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}
-    | {"roll_call", "join", "watchdog", "goodput"},
+    | {"roll_call", "join", "watchdog", "goodput", "device_error"},
     {"data", "layers", "losses", "metrics", "features", "optim"},
     {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"},
     {"train_step", "checkpoint", "reference"},

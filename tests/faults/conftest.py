@@ -1,6 +1,8 @@
 """One finished run, made once, that tests copy and then harm."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,27 @@ def straight(tmp_path_factory, environment) -> Path:
 def workdir(straight, tmp_path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(straight, tmp_path / "run"))
+
+
+@pytest.fixture
+def held(environment, tmp_path):
+    """Starts a command that stays at a place for some seconds; gives it once it is there."""
+    started = []
+
+    def start(place, words, seconds):
+        flag = tmp_path / f"{place}-{len(started)}"
+        blocked = [sys.executable, str(Path(__file__).parent / "blocked.py")]
+        process = subprocess.Popen(
+            [*blocked, place, str(flag), str(seconds), *words[3:]],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        runs.wait_until(flag.exists, process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -31,12 +31,13 @@ _ANYWHERE = 0.2  # share of the kills that come at any moment since the start
 _START_SECONDS = 12.0
 
 
-def kill_once(workdir: Path, environment: dict[str, str], moments: random.Random) -> str:
+def kill_once(words: list[str], environment: dict[str, str], moments: random.Random) -> str:
     """Starts the command and kills it; gives where the kill hit, or `finished`."""
+    workdir = Path(words[-1])
     anywhere, delay = moments.random() < _ANYWHERE, moments.random()
     before = (workdir / "metrics.jsonl").stat().st_mtime_ns if runs.logged(workdir) else 0
     process = subprocess.Popen(
-        runs.command(workdir, *_WORDS),
+        words,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -64,23 +65,29 @@ def kill_once(workdir: Path, environment: dict[str, str], moments: random.Random
     return "saving" if saving else "stepping"
 
 
-def kill_many(count: int, seed: int, folder: Path) -> Counter[str]:
-    """Makes `count` kills; raises AssertionError if a run that was killed differs."""
-    environment = runs.environment(folder / "cache")
+def kill_many(
+    count: int, seed: int, folder: Path, environment: dict[str, str], command=runs.command
+) -> Counter[str]:
+    """Makes `count` kills; raises AssertionError if a run that was killed differs.
+
+    Args:
+      command: gives the words of a run from its work directory and overrides.
+    """
     straight = folder / "straight"
-    runs.finish(runs.command(straight, *_WORDS), environment)
+    runs.finish(command(straight, *_WORDS), environment)
     moments, found, number = random.Random(seed), Counter[str](), 0
     while found["starting"] + found["stepping"] + found["saving"] < count:
         workdir, here = folder / f"killed{number}", 0
+        words = command(workdir, *_WORDS)
         while found["starting"] + found["stepping"] + found["saving"] < count:
-            where = kill_once(workdir, environment, moments)
+            where = kill_once(words, environment, moments)
             found[where] += 1
             if where == "finished":
                 break
             here += 1
             newest = (checkpoint.steps(workdir) or [0])[-1]
             print(f"kill {sum(found.values())}: {where}, {newest} saved", flush=True)
-        runs.finish(runs.command(workdir, *_WORDS), environment)
+        runs.finish(words, environment)
         runs.assert_same(straight, workdir, steps=[_STEPS])
         found["compared"] += 1
         number += 1
@@ -96,7 +103,8 @@ def main() -> None:
     # Each start compiles and computes as little as it can.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
-        found = kill_many(args.count, args.seed, Path(folder))
+        environment = runs.environment(Path(folder) / "cache")
+        found = kill_many(args.count, args.seed, Path(folder), environment)
     print(
         f"{args.count} kills -9 (seed {args.seed}): {found['stepping']} while stepping, "
         f"{found['saving']} while saving, {found['starting']} while starting; "

@@ -15,32 +15,6 @@ pytestmark = pytest.mark.faults
 HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def held(environment, tmp_path):
-    """Starts a run that stays at a place for some seconds; gives it once it is there."""
-    started = []
-
-    def start(place, workdir, seconds, *words):
-        flag = tmp_path / f"{place}-{len(started)}"
-        process = subprocess.Popen(
-            [
-                *(sys.executable, str(HERE / "blocked.py"), place, str(flag), str(seconds)),
-                *runs.small(workdir, *words)[3:],
-            ],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        runs.wait_until(flag.exists, process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def end(process, status):
     _, text = process.communicate(timeout=runs.PATIENCE)
     assert process.returncode == status, text[-3000:]
@@ -50,7 +24,7 @@ def end(process, status):
 def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
     """1: kill -9 mid-step: the same command resumes from the last commit; equal bit for bit."""
     workdir = tmp_path / "run"
-    process = held("step", workdir, 600)
+    process = held("step", runs.small(workdir), 600)
     runs.wait_until(lambda: checkpoint.steps(workdir) == [5])
     process.kill()
     end(process, -signal.SIGKILL)
@@ -60,16 +34,16 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
     runs.assert_same(straight, workdir)
 
 
-def test_row_1_killed_at_random_moments(tmp_path):
+def test_row_1_killed_at_random_moments(environment, tmp_path):
     """1, 2: kill -9 anywhere; the long form is `python tests/faults/kill_many.py --count 100`."""
-    found = kill_many.kill_many(3, 1, tmp_path)
+    found = kill_many.kill_many(5, 1, tmp_path, environment, runs.small)
     assert found["compared"] >= 1
 
 
 def test_row_2_killed_mid_save(held, straight, environment, tmp_path):
     """2: kill -9 mid-save: previous step restored, temporary directory removed."""
     workdir = tmp_path / "run"
-    process = held("save", workdir, 600)
+    process = held("save", runs.small(workdir), 600)
     process.kill()
     end(process, -signal.SIGKILL)
     assert checkpoint.steps(workdir) == [5]
@@ -83,7 +57,7 @@ def test_row_2_killed_mid_save(held, straight, environment, tmp_path):
 def test_row_6_sigterm_while_compiling(held, tmp_path):
     """6: SIGTERM during compile: honoured within the grace period, here at once."""
     workdir = tmp_path / "run"
-    process = held("compile", workdir, 600)
+    process = held("compile", runs.small(workdir), 600)
     process.terminate()
     assert "nothing was unsaved" in end(process, 42)
     assert checkpoint.steps(workdir) == [] and not (workdir / "train.lock").exists()
@@ -93,7 +67,7 @@ def test_row_6_sigterm_while_evaluating(held, straight, environment, tmp_path):
     """6: SIGTERM during eval, FID: honoured within the grace period; the score is made later."""
     workdir = tmp_path / "run"
     words = ["eval.every_steps=10", "eval.num_images=64"]
-    process = held("evaluation", workdir, 600, *words)
+    process = held("evaluation", runs.small(workdir, *words), 600)
     process.terminate()
     assert "nothing was unsaved" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 10] and not (workdir / "train.lock").exists()
@@ -106,7 +80,7 @@ def test_row_6_sigterm_while_evaluating(held, straight, environment, tmp_path):
 def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
     """6: SIGTERM during sampling and saving: that save, whole, and 42."""
     workdir = tmp_path / "run"
-    process = held(place, workdir, 2)
+    process = held(place, runs.small(workdir), 2)
     process.terminate()
     assert "stopped on request; saved step" in end(process, 42)
     there = checkpoint.steps(workdir)
@@ -116,14 +90,14 @@ def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
 def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path):
     """7: second SIGTERM, Ctrl-C: immediate clean exit, nothing corrupted."""
     workdir = tmp_path / "run"
-    process = held("step", workdir, 600)
+    process = held("step", runs.small(workdir), 600)
     process.terminate()
     assert any("SIGTERM: saving and stopping" in line for line in process.stderr)
     assert process.poll() is None  # held between steps: the first one waits
     process.terminate()
     assert "a second SIGTERM" in end(process, 128 + signal.SIGTERM)
     assert not (workdir / "train.lock").exists()
-    process = held("step", workdir, 600)
+    process = held("step", runs.small(workdir), 600)
     process.send_signal(signal.SIGINT)
     assert "interrupted" in end(process, 128 + signal.SIGINT)
     assert not (workdir / "train.lock").exists()
@@ -135,7 +109,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
 def test_row_8_sigterm(held, straight, environment, tmp_path):
     """8: SIGTERM, single process: saves, 42; and goes on as if nothing had been."""
     workdir = tmp_path / "run"
-    process = held("step", workdir, 1)
+    process = held("step", runs.small(workdir), 1)
     process.terminate()
     assert "saved step 8" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 8]

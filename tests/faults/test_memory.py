@@ -1,0 +1,62 @@
+"""Row 32: memory runs out, of the host (where the kernel kills) or of a device."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import runs
+
+from sagan import checkpoint
+
+pytestmark = pytest.mark.faults
+
+
+def test_row_32_host(environment, tmp_path):
+    """32: out of memory, host: 137, retried. The kernel's own killer sends this very signal."""
+    workdir = tmp_path / "run"
+    words = runs.small(workdir, "train.steps=2000", "log.every_steps=100", "sample.every_steps=0")
+    launch = [*words[:3], "launch", "local", "--max-restarts", "1"]
+    launch += [*words[4:], "checkpoint.every_steps=500"]
+    process = subprocess.Popen(
+        launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        runs.wait_until(lambda: checkpoint.steps(workdir)[:1] == [500], process)
+        os.kill(json.loads((workdir / "train.lock").read_text())["pid"], signal.SIGKILL)
+        text, _ = process.communicate(timeout=runs.PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, text[-3000:]
+    assert "exit 137: starting again (1 of 1)" in text and f"resuming {workdir} from step" in text
+
+
+def test_row_32_device(environment, tmp_path):
+    """32: out of memory, device: exit 1 with advice on the batch.
+
+    No device here runs out of memory by itself, so the compiled step raises what XLA raises.
+    """
+    program = """\
+        import sys
+        from jax.errors import JaxRuntimeError
+        from sagan import cli, mesh
+        def compile(*_):
+            def step(*_):
+                raise JaxRuntimeError(
+                    "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 18253611008 bytes."
+                )
+            return step
+        mesh.Devices.compile = compile
+        cli.entry()
+    """
+    words = runs.small(tmp_path / "run")[3:]
+    done = runs.finish(
+        [sys.executable, "-c", textwrap.dedent(program), *words], environment, status=1
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "memory does not suffice: take a smaller train.batch_size" in last
+    assert "18253611008" in last
+    assert not (tmp_path / "run" / "train.lock").exists()

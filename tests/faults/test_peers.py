@@ -1,0 +1,139 @@
+"""Rows 3, 4, 5, 9: one process of several is killed, stopped, or asked to stop.
+
+All go on with one run, so that each start here is also the resumption after the fault before it.
+"""
+
+import re
+import signal
+import subprocess
+import time
+from typing import NamedTuple
+
+import pytest
+import runs
+
+from sagan import checkpoint
+from sagan.launchers.local import free_port
+
+pytestmark = pytest.mark.faults
+ROW_SECONDS = 30
+
+
+class Ended(NamedTuple):
+    status: int  # as a shell gives it
+    seconds: float
+    text: str
+
+
+class Job:
+    """Processes of one run, started as a launcher would that restarts nothing."""
+
+    def __init__(self, workdir, environment, count):
+        self.workdir, address = workdir, f"127.0.0.1:{free_port()}"
+        self.before = checkpoint.steps(workdir)
+        words = runs.small(
+            workdir, "train.steps=1000000", "checkpoint.keep=2", "train.batch_size=12"
+        )
+        self.processes = [
+            subprocess.Popen(
+                words,
+                env=environment
+                | {
+                    "SAGAN_COORDINATOR": address,
+                    "SAGAN_NUM_PROCESSES": str(count),
+                    "SAGAN_PROCESS_ID": str(number),
+                },
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(count)
+        ]
+
+    def wait_for_a_checkpoint(self):
+        runs.wait_until(lambda: checkpoint.steps(self.workdir)[-2:] > self.before, *self.processes)
+
+    def ends(self, *numbers):
+        """Waits for these; times count from now."""
+        start, ended = time.monotonic(), {}
+        while len(ended) < len(numbers):
+            assert time.monotonic() - start < runs.PATIENCE
+            for number in set(numbers) - ended.keys():
+                process = self.processes[number]
+                if process.poll() is not None:
+                    seconds, (_, text) = time.monotonic() - start, process.communicate()
+                    status = process.returncode
+                    ended[number] = Ended(status if status >= 0 else 128 - status, seconds, text)
+            time.sleep(0.05)
+        return [ended[number] for number in numbers]
+
+    def kill(self):
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("peers") / "run"
+
+
+@pytest.fixture
+def start(workdir, environment):
+    """Starts the processes; gives them once they have saved a new checkpoint."""
+    started = []
+
+    def start(count):
+        started.append(job := Job(workdir, environment, count))
+        job.wait_for_a_checkpoint()
+        return job
+
+    yield start
+    for job in started:
+        job.kill()
+
+
+def assert_others_end(job, victim, number):
+    job.processes[victim].send_signal(number)
+    others = [i for i in range(len(job.processes)) if i != victim]
+    for ended in job.ends(*others):
+        assert ended.status >= 128, ended.text[-3000:]
+        assert ended.seconds < ROW_SECONDS
+        if job.before:
+            assert f"from step {job.before[-1]}" in ended.text or "resuming" not in ended.text
+    whole = checkpoint.steps(job.workdir)
+    assert whole and checkpoint.damage(job.workdir, whole[-1]) == ""
+
+
+def test_row_3_a_worker_is_killed(start):
+    """3: kill -9 of a worker: others exit >= 128 within 30 s; restart resumes."""
+    assert_others_end(start(3), 1, signal.SIGKILL)
+    assert_resumes(start(2))
+
+
+def test_row_4_the_coordinator_is_killed(start):
+    """4: kill -9 of the coordinator: others exit >= 128 within 30 s; restart resumes."""
+    assert_others_end(start(2), 0, signal.SIGKILL)
+
+
+def test_row_9_a_process_is_stopped(start):
+    """9: SIGSTOP of a rank: peers abort."""
+    assert_others_end(start(2), 1, signal.SIGSTOP)
+
+
+def assert_resumes(job):
+    """Ends a job as row 5 says; its first process has gone on from where the job before was."""
+    job.processes[-1].terminate()
+    ends = job.ends(*range(len(job.processes)))
+    assert [ended.status for ended in ends] == [42] * len(ends), [e.text[-2000:] for e in ends]
+    said = {re.search(r"saved step (\d+) of", ended.text)[1] for ended in ends}
+    assert len(said) == 1
+    newest = checkpoint.steps(job.workdir)[-1]
+    assert newest == int(said.pop()) and checkpoint.damage(job.workdir, newest) == ""
+    if job.before:
+        assert f"resuming {job.workdir} from step {job.before[-1]}" in ends[0].text
+
+
+def test_row_5_sigterm_to_one(start):
+    """5: SIGTERM to one rank: same-step save on all, exit 42; and the runs before it go on."""
+    assert_resumes(start(2))

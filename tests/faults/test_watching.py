@@ -1,0 +1,49 @@
+"""Rows 34, 35: an evaluator beside a training that prunes, or dies."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import runs
+
+from sagan import checkpoint
+
+pytestmark = pytest.mark.faults
+
+
+def scored(workdir):
+    return sorted(int(path.stem) for path in (workdir / "eval").glob("*.json"))
+
+
+def watch(workdir, *words):
+    return [
+        *(sys.executable, "-m", "sagan", "eval", str(workdir), "--watch"),
+        *("--num-images", "64", *words),
+    ]
+
+
+def test_row_34_a_step_is_pruned_under_the_evaluator(workdir, environment, held):
+    """34: evaluator meets a pruned step: skips, continues; missed evaluations filled in."""
+    process = held("load", watch(workdir), 2)
+    shutil.rmtree(workdir / "checkpoints" / "5")  # as the trainer does that keeps the newest
+    _, text = process.communicate(timeout=runs.PATIENCE)
+    assert process.returncode == 0, text[-3000:]
+    assert "step 5 was pruned before it was scored" in text
+    assert scored(workdir) == [10, 15, 20]
+
+
+def test_row_35_the_trainer_dies(environment, held, tmp_path):
+    """35: trainer dies: evaluator finishes the last step, exits after its timeout."""
+    workdir = tmp_path / "run"
+    trainer = held("step", runs.small(workdir), 600)
+    runs.wait_until(lambda: checkpoint.steps(workdir) == [5], trainer)
+    words = watch(workdir, "--watch-timeout", "3")
+    evaluator = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    trainer.kill()
+    _, text = evaluator.communicate(timeout=runs.PATIENCE)
+    end = time.time()
+    assert evaluator.returncode == 0, text[-3000:]
+    assert scored(workdir) == [5] and "no new checkpoint for 3 s; stopped watching" in text
+    assert end - (workdir / "eval" / "5.json").stat().st_mtime >= 3
