@@ -1,6 +1,8 @@
 """The arguments of `sagan bench`; its work is in `sagan/bench/`."""
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,8 @@ def _bench(args: argparse.Namespace) -> int:
     from sagan.bench import report
 
     report.check_picture(args.out)
+    # As an exception, so that processes started here end with this one.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     words = [names[0], *overrides]
     if args.attention:
         return _attention(args, configs[0])
@@ -146,12 +150,12 @@ def _measure(args: argparse.Namespace, configs: list[Any], names: list[str], ove
     require(args.out is None or len(configs) == 1, "--out goes with one config")
     from sagan.bench import measure, report, start
 
+    # Before this process takes the devices, which may serve one process only.
+    starts = [start.measure([name, *overrides]) if "start" in parts else None for name in names]
     results = []
-    for name, config in zip(names, configs, strict=True):
+    for config, started in zip(configs, starts, strict=True):
         result = measure.measure(config, repeats=args.repeats, parts=tuple(parts), trace=args.trace)
-        if "start" in parts:
-            result["start"] = start.measure([name, *overrides])
-        results.append(result)
+        results.append(result | ({"start": started} if started else {}))
     report.show(results, as_json=args.json)
     if args.out:
         rates = {name: value for name, value in _rates(results[0])}

@@ -24,6 +24,7 @@ from sagan import (
     sampler,
     train_step,
 )
+from sagan.bench import live
 from sagan.checkpoint import CheckpointError, Checkpoints, claim
 from sagan.config import Config
 from sagan.data import Source
@@ -142,6 +143,7 @@ class _Run:
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
+        self.speed = live.Speed(config, self.per_dispatch)
         self.saved = step if step else None
         self.evaluator = None
         if config.eval.every_steps or config.eval.at_end:
@@ -222,12 +224,13 @@ class _Run:
                 jax.block_until_ready(in_flight.pop(0))
             if self._due(self.config.log.every_steps):
                 values = {k: float(v) for k, v in self.devices.fetch(scalars).items()}
-                now = time.perf_counter()
-                values["time/steps_per_second"] = (self.step - since_step) / (now - since)
-                since, since_step = now, self.step
+                rate = (self.step - since_step) / (time.perf_counter() - since)
+                call = self.train, self.state, self.pipeline.data, batch
+                values |= self.speed.figures(rate, *call)
+                since, since_step = time.perf_counter(), self.step
                 if self.scalars:
                     self.scalars.write(self.step, values | self.goodput.scalars())
-                detail = f"d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
+                detail = live.detail(values)
             self.progress.update(self.step, detail)
             with jax.transfer_guard("allow"):
                 before = time.perf_counter()

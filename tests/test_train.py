@@ -12,6 +12,7 @@ import pytest
 from runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import checkpoint, cli
+from sagan.bench import flops
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,8 @@ def test_what_is_no_checkpoint_is_ignored(tmp_path):
         checkpoint.pick(tmp_path, None)
 
 
-def test_scores_while_training_and_keeps_the_best(tmp, capsys):
+def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
+    monkeypatch.setitem(flops.PEAK_FLOPS, jax.devices()[0].device_kind, 1e12)
     workdir = tmp / "scored"
     words = [
         "train", "debug", "train.steps=8", "checkpoint.every_steps=2", "checkpoint.keep=1",
@@ -149,7 +151,8 @@ def test_scores_while_training_and_keeps_the_best(tmp, capsys):
     # When step 8 was saved, the best of the three before it was kept beside it.
     before = min((2, 4, 6), key=lambda step: scores[step])
     assert checkpoint.steps(workdir) == [before, 8]
-    capsys.readouterr()
+    said = capsys.readouterr().err
+    assert " images/s  " in said and "% of peak  d " in said  # live, with the scores between
     out = tmp / "best"
     assert (
         cli.main(["sample", str(workdir), "--step", "best", "--num", "1", "--out", str(out)]) == 0

@@ -5,6 +5,7 @@ on where it was stopped. Imports no jax.
 """
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -49,10 +50,9 @@ def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) ->
             say(f"training in {dtype}, seed {seed}, in {folder}")
             fixed = [f"seed={seed}", f"model.dtype={dtype}", "eval.at_end=true"]
             command = [sys.executable, "-m", "sagan", "train", *words, *fixed]
-            # What it prints at the end is no part of our output.
-            done = subprocess.run([*command, "--workdir", str(folder)], stdout=sys.stderr)
-            if done.returncode:
-                raise Stopped(done.returncode)
+            status = _end_of([*command, "--workdir", str(folder)])
+            if status:
+                raise Stopped(status)
             for name, value in _scores(folder).items():
                 found[dtype].setdefault(name, []).append(value)
     reference, other = (found[dtype] for dtype in DTYPES)
@@ -64,6 +64,21 @@ def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) ->
         "metrics": metrics,
         "within_noise": all(m["within_noise"] for m in metrics.values()),
     }
+
+
+def _end_of(command: Sequence[str]) -> int:
+    """Runs a training; being asked to stop is passed on to it, and its saving waited for."""
+    # What it prints at the end is no part of our output.
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        status = process.wait()
+        return 128 - status if status < 0 else status
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _scores(workdir: Path) -> dict[str, float]:

@@ -1,8 +1,11 @@
 """The modes of `sagan bench` that start other processes, or many: what they ask and conclude."""
 
 import json
-import subprocess
+import os
+import signal
 import sys
+import threading
+import time
 
 import jax
 import numpy as np
@@ -88,7 +91,7 @@ def test_a_difference_that_is_no_number_agrees_with_nothing():
 def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def run(command, **_):
+    def end_of(command):
         words = dict(word.split("=") for word in command if "=" in word)
         folder = tmp_path / f"{words['model.dtype']}-{words['seed']}"
         assert command[3:5] == ["train", "debug"] and command[-1] == str(folder)
@@ -98,9 +101,9 @@ def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, cap
         (folder / "eval").mkdir(parents=True)
         for step, found in (("900", {}), ("1000", scores)):
             (folder / "eval" / f"{step}.json").write_text(json.dumps({"metrics": found}))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(gate, "_end_of", end_of)
     words = ["bench", "debug", "--against-float32", str(tmp_path), "--json"]
     assert cli.main(words) == 1  # one of the metrics differs
     found = json.loads(capsys.readouterr().out)
@@ -111,8 +114,30 @@ def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, cap
     assert worse["difference"] == 10 and worse["within_noise"] is False
     assert worse["standard_error"] == pytest.approx((2 / 3) ** 0.5)
     assert worse["p"] == pytest.approx(0.000257, rel=0.01)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 42))
+    monkeypatch.setattr(gate, "_end_of", lambda _: 42)
     assert cli.main(words) == 42  # stopped: the same command goes on
+
+
+@pytest.mark.parametrize(
+    ("does", "status"), [("sys.exit(42)", 42), ("os.kill(os.getpid(), 9)", 137)]
+)
+def test_a_wish_to_stop_reaches_the_training(does, status, tmp_path):
+    begun = tmp_path / "begun"
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: {does})\n"
+        f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    )
+
+    def ask():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert gate._end_of([sys.executable, "-c", program]) == status
+    thread.join()
 
 
 def test_equal_scores_without_any_spread():

@@ -1,0 +1,223 @@
+#!/usr/bin/env bash
+# What one GPU makes of sagan, in one folder: the same numbers as on the CPU, how fast, how good.
+#
+#   launch/one_gpu.sh [--dry-run] OUT [section.field=value ...]
+#
+# The same command again goes on where the last one stopped; the overrides are for every stage.
+# OUT/README.md tells all. Exit status: 0 all is there; 42 LIMIT came first; 1 something failed or
+# differs: OUT/README.md says what, and removing its *.failed file tries it again.
+#
+# Nothing is downloaded. The environment says what there is; what is not is left out and named:
+#   DATA          data_dir of tensorflow-datasets with cifar10 as array_record
+#   INCEPTION     weights of the FID Inception network, up to mixed_6 or more
+#   RESNET        weights of a residual network for CIFAR-10 (sagan/features/cifar_resnet.py)
+#   PEER          a PyTorch program to run beside: takes --size --batch --d-steps --repeats --device
+#                 and --bf16 --channels-last --compile; its last line is JSON with images_per_second
+#   PEER_IMAGES   folder of 32 px images that another program's training ended with, to be scored
+#   STAGES        default: agree bench beside train score gate
+#   BUDGET        seconds of training for each of cifar10 and cifar10_sngan (3600)
+#   LIMIT         seconds that this command may take (86400)
+#   SAMPLES       images that are scored (50000);  REAL  of the train set that they are held against
+#                 (all);  SEEDS_STEPS  steps of each run of gate (2000)
+#   BATCH         images in a batch (64);  REPEATS  of each timing (20);  DEVICE  of PEER (cuda)
+#   PYTHON        the interpreter that sagan is installed for (python3)
+set -euo pipefail
+
+dry=
+if [ "${1:-}" = --dry-run ]; then dry=1; shift; fi
+if [ $# = 0 ]; then sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; fi
+out=$1; shift
+python=${PYTHON:-python3}
+read -ra stages <<<"${STAGES:-agree bench beside train score gate}"
+budget=${BUDGET:-3600} limit=${LIMIT:-86400} samples=${SAMPLES:-50000}
+batch=${BATCH:-64} repeats=${REPEATS:-20} device=${DEVICE:-cuda}
+data=${DATA:+data.dir=$DATA}
+cifar=(${data:+"$data"} "train.batch_size=$batch" "$@")
+real=$((samples < 10000 ? samples : 10000))  # the test set has no more
+against=(${REAL:+--num-real "$REAL"})
+margin=$((limit / 20))  # for saving and for ending
+child=
+mkdir -p "$out/log"
+export SAGAN_CACHE="${SAGAN_CACHE:-$(realpath "$out")/cache}"
+
+say() { printf '== %s s: %s\n' "$SECONDS" "$*" >&2; }
+sagan() { printf '%s\0' "$python" -m sagan "$@"; }
+left() { echo $((limit - SECONDS)); }
+out_of_time() { say "LIMIT=$limit is spent; the same command goes on"; report || true; exit 42; }
+report() {
+  if [ -n "$dry" ]; then echo "$python -m sagan.bench.folder $out"; return; fi
+  "$python" -m sagan.bench.folder "$out"
+}
+has() { [ -n "$dry" ] || [ -e "$1" ]; }
+
+# Passes a request to stop on, and waits for what is saved then.
+trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
+stopped=
+
+# within SECONDS FILE CMD…: runs a command whose stdout becomes FILE, for so long at most.
+within() {
+  local seconds=$1 file=$2 rc=0 log; shift 2
+  log=$out/log/$(basename "$file" .part).txt
+  if [ -n "$dry" ]; then printf '%q ' "$@"; printf '> %s\n' "$file"; return; fi
+  # To the command alone: a training hears one SIGTERM as a wish to save, two as an order to end.
+  timeout --foreground --preserve-status --kill-after=120 "$seconds" "$@" \
+    >"$file" 2> >(tee -a "$log" >&2) &
+  child=$!
+  wait "$child" || rc=$?
+  while kill -0 "$child" 2>/dev/null; do rc=0; wait "$child" || rc=$?; done
+  child=
+  if [ -n "$stopped" ]; then say "stopped; the same command goes on"; exit 42; fi
+  return "$rc"
+}
+
+# result FILE CMD…: a stage whose result is what CMD prints; done once, also if it failed.
+result() {
+  local file=$out/$1 rc=0; shift
+  if has_result "$file"; then return; fi
+  if [ "$(left)" -le "$margin" ]; then out_of_time; fi
+  say "$file"
+  within "$(left)" "$file.part" "$@" || rc=$?
+  if [ -n "$dry" ]; then return; fi
+  case $rc in
+    0) mv "$file.part" "$file" ;;
+    42 | 143) out_of_time ;;
+    *)
+      if [ "$rc" = 137 ] && [ "$(left)" -le 0 ]; then out_of_time; fi
+      if [ "$rc" = 1 ] && [ -s "$file.part" ]; then  # a result that says no
+        mv "$file.part" "$file"
+      else
+        mv "$file.part" "$file.failed"
+        say "$file: failed with $rc, see $out/log"
+      fi
+      ;;
+  esac
+}
+has_result() { [ -z "$dry" ] && { [ -e "$1" ] || [ -e "$1.failed" ]; }; }
+
+bench() {  # FILE CONFIG ARGUMENT…
+  local file=$1; shift
+  mapfile -d '' -t command < <(sagan bench "$@" --json)
+  result "$file" "${command[@]}"
+}
+
+# train NAME: until BUDGET seconds of it are spent, over as many calls as that takes.
+train() {
+  local name=$1 spent piece begin rc
+  while [ ! -e "$out/$name.done" ]; do
+    spent=$(cat "$out/$name.seconds" 2>/dev/null || echo 0)
+    piece=$((budget - spent))
+    if [ "$piece" -le 0 ]; then touch "$out/$name.done"; break; fi
+    if [ "$piece" -gt $(($(left) - margin)) ]; then
+      piece=$(($(left) - margin))
+      if [ "$piece" -le "$margin" ]; then out_of_time; fi
+    fi
+    mapfile -d '' -t command < <(sagan train "$name" "${cifar[@]}" --workdir "$out/$name")
+    say "training $name for $piece s; $spent of $budget s are done"
+    begin=$SECONDS rc=0
+    within "$piece" "$out/$name.out" "${command[@]}" || rc=$?
+    if [ -n "$dry" ]; then break; fi
+    echo $((spent + SECONDS - begin)) >"$out/$name.seconds"
+    case $rc in
+      0) touch "$out/$name.done" ;;
+      42 | 143) ;;  # saved; or still starting when its time came
+      *) say "training $name ended with $rc"; exit 1 ;;
+    esac
+  done
+}
+
+# score NAME WHAT…: `sagan eval WHAT` by each network that there are weights of.
+score() {
+  local name=$1; shift
+  if [ -n "${INCEPTION:-}" ]; then
+    mapfile -d '' -t command < <(sagan eval "$@" --metrics fid_768,sfid --weights "$INCEPTION" "${against[@]}" --json)
+    result "score_${name}_inception.json" "${command[@]}"
+  fi
+  if [ -n "${RESNET:-}" ] && [ "$name" != peer ]; then  # its images have no classes
+    mapfile -d '' -t command < <(sagan eval "$@" --features cifar_resnet --weights "$RESNET" \
+      --metrics classifier_score,class_accuracy,classifier_fid "${against[@]}" --json)
+    result "score_${name}_resnet.json" "${command[@]}"
+  fi
+}
+
+stage_agree() { bench agree.json cifar10 "${cifar[@]}" train.batch_size=16 --against-cpu; }
+
+stage_bench() {
+  local type
+  for type in float32 bfloat16; do
+    bench "bench_cifar10_$type.json" cifar10 "${cifar[@]}" "model.dtype=$type" \
+      --repeats "$repeats" --features --start --out "$out/bench_cifar10_$type.png"
+    bench "bench_imagenet128_$type.json" imagenet128 data.name=synthetic train.batch_size="$batch" \
+      "$@" "model.dtype=$type" --repeats "$repeats" --parts train,input
+  done
+  bench sweep_batch.json cifar10 "${cifar[@]}" --repeats "$repeats" --out "$out/sweep_batch.png" \
+    --sweep "train.batch_size=$batch,$((2 * batch)),$((4 * batch)),$((8 * batch))"
+  bench sweep_size.json imagenet128 data.name=synthetic train.batch_size="$batch" "$@" \
+    model.attention=16 --repeats "$repeats" --out "$out/sweep_size.png" \
+    --sweep model.image_size=32,64,128
+  bench attention.json cifar10 "$@" --attention --batch-size $((batch < 4 ? 1 : batch / 4)) \
+    --repeats "$repeats" --out "$out/attention.png"
+}
+
+# Every form of the peer alone, then the fastest of each type by turns with ours.
+stage_beside() {
+  if [ -z "${PEER:-}" ]; then say "beside: no PEER"; return; fi
+  local type form words best option
+  for type in float32 bfloat16; do
+    option=$([ "$type" = float32 ] || echo --bf16)
+    for form in eager channels-last compile channels-last,compile; do
+      read -ra words <<<"$(peer "$option" "$form")"
+      result "peer_${type}_$form.json" "${words[@]}"
+    done
+    best=$(fastest "$out/peer_${type}_") || { say "beside: the peer runs in no form"; return; }
+    bench "beside_$type.json" cifar10 "${cifar[@]}" "model.dtype=$type" --repeats "$repeats" \
+      --beside "$(peer "$option" "$best")" --out "$out/beside_$type.png"
+  done
+}
+peer() {
+  local forms=${2/eager/}
+  echo "$python $PEER --size 32 --batch $batch --d-steps 5 --repeats $repeats --device $device" \
+    "$1" "$([ -z "$forms" ] || echo "--${forms/,/ --}")"
+}
+fastest() {
+  if [ -n "$dry" ]; then echo "FASTEST"; return; fi
+  "$python" - "$1" <<'PYTHON'
+import glob, json, sys
+rates = {}
+for path in glob.glob(sys.argv[1] + "*.json"):
+    last = open(path).read().strip().splitlines()[-1]
+    rates[path[len(sys.argv[1]):-len(".json")]] = json.loads(last)["images_per_second"]
+print(max(rates, key=rates.get))
+PYTHON
+}
+
+stage_train() { train cifar10; train cifar10_sngan; }
+
+stage_score() {
+  local name
+  for name in cifar10 cifar10_sngan; do
+    if has "$out/$name/config.json"; then
+      score "$name" "$out/$name" --num-images "$samples"
+      mapfile -d '' -t command < <(sagan sample "$out/$name" --num 8 --grid --out "$out/$name.png")
+      result "sample_$name.txt" "${command[@]}"
+    fi
+  done
+  if [ -z "${DATA:-}" ]; then say "score: no DATA, so no real images"; return; fi
+  local ours=("$data" "$@")
+  score real --images cifar10:test --reference cifar10:train --num-images "$real" "${ours[@]}"
+  if [ -n "${PEER_IMAGES:-}" ]; then
+    score peer --images "$PEER_IMAGES" --reference cifar10:train "${ours[@]}"
+  fi
+}
+
+stage_gate() {
+  local judged=(eval.features=classifier eval.best_metric=classifier_fid
+    "eval.metrics=classifier_fid,classifier_score,class_accuracy" "eval.num_images=$real")
+  local steps=${SEEDS_STEPS:-2000}
+  bench gate.json cifar10 "${cifar[@]}" "train.steps=$steps" "${judged[@]}" \
+    --against-float32 "$out/gate"
+}
+
+for stage in "${stages[@]}"; do
+  "stage_$stage" "$@"
+done
+report

@@ -1,0 +1,151 @@
+"""The results of `launch/one_gpu.sh` as one page: `python -m sagan.bench.folder OUT`.
+
+Reads the JSON files of a folder and writes its README.md. Imports no jax.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sagan.bench.report import shown
+
+Rows = list[dict[str, Any]]
+
+
+def page(folder: Path) -> tuple[str, list[str]]:
+    """Writes the page as text.
+
+    Returns: Markdown, and what failed or differs, a line each.
+    """
+    wrong = [f"{path.name}: see log/" for path in sorted(folder.glob("*.failed"))]
+    parts = [
+        _agreement(folder, wrong),
+        *_speed(folder),
+        *_training(folder),
+        *_gate(folder, wrong),
+    ]
+    head = ["# What one machine makes of sagan", ""]
+    head += [f"- **wrong** {line}" for line in wrong] or ["Nothing failed."]
+    return "\n".join([*head, "", *filter(None, parts)]), wrong
+
+
+def _agreement(folder: Path, wrong: list[str]) -> str:
+    found = _read(folder / "agree.json")
+    if found is None:
+        return _absent("The same numbers as on the CPU")
+    if not found["agree"]:
+        wrong.append("agree.json: this device's numbers are not the CPU's")
+    verdict = "agree" if found["agree"] else "DIFFER"
+    return _section(f"The same numbers as on the CPU: they {verdict}", found["rows"])
+
+
+def _speed(folder: Path) -> Iterable[str]:
+    rows = [_row(_read(path) or {}) for path in sorted(folder.glob("bench_*.json"))]
+    yield _section("Speed", rows) if rows else _absent("Speed")
+    peers = [
+        {"type": path.stem.split("_")[1], "form": path.stem.split("_")[2]}
+        | {"images_per_second": (_read(path) or {}).get("images_per_second")}
+        for path in sorted(folder.glob("peer_*_*.json"))
+    ]
+    yield _section("The other program, alone", peers) if peers else _absent("The other program")
+    for path in sorted(folder.glob("beside_*.json")):
+        found = _read(path) or {}
+        rows = [
+            {
+                "ours, images/s": found["train"]["images_per_second"],
+                "theirs": row["images_per_second"],
+                "ours over theirs": row["ours_over_theirs"],
+                "quartiles": row["ours_over_theirs_quartiles"],
+            }
+            for row in found.get("beside", [])
+        ]
+        yield _section(f"By turns, {path.stem.split('_')[1]}", rows)
+    for name, title in (("sweep_batch", "Batch"), ("sweep_size", "Size"), ("attention", "Forms")):
+        found = _read(folder / f"{name}.json")
+        about = {"Forms": "Forms of attention"}.get(title, f"{title} against cost")
+        yield _section(about, found["rows"], f"{name}.png") if found else _absent(about)
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, Any]:
+    train, start = found["train"], found.get("start") or {}
+    feed = found.get("input", {}).get("feed", {})
+    return {
+        "config": found["config"],
+        "type": found["dtype"],
+        "batch": found["batch_size"],
+        "images/s": train["images_per_second"],
+        "quartiles": train["images_per_second_quartiles"],
+        "ms/step": 1e3 * train["seconds_per_step"],
+        "share of peak": train.get("share_of_peak"),
+        "peak bytes": train.get("peak_bytes_in_use", train.get("peak_bytes_per_device")),
+        "feed over step": feed.get("times_what_training_takes"),
+        "samples/s": found.get("sampling", {}).get("images_per_second"),
+        "features/s": found.get("features", {}).get("images_per_second"),
+        "first start, s": start.get("first", {}).get("seconds_before_training"),
+        "again over first": start.get("again_over_first"),
+        "machine": found["devices"],
+    }
+
+
+def _training(folder: Path) -> Iterable[str]:
+    rows = []
+    for path in sorted(folder.glob("score_*_*.json")):
+        _, *name, judge = path.stem.split("_")
+        found = _read(path) or {"metrics": {}}
+        row = {"images": "_".join(name), "network": judge, "step": found.get("step")}
+        rows.append(row | found["metrics"])
+    yield _section("Scores", rows) if rows else _absent("Scores")
+    for path in sorted(folder.glob("*.seconds")):
+        picture = f"\n\n![]({path.stem}.png)" if (folder / f"{path.stem}.png").exists() else ""
+        yield f"`{path.stem}` was trained for {path.read_text().strip()} s.{picture}\n"
+
+
+def _gate(folder: Path, wrong: list[str]) -> Iterable[str]:
+    found = _read(folder / "gate.json")
+    if found is None:
+        yield _absent("bfloat16 against float32")
+        return
+    if not found["within_noise"]:
+        wrong.append("gate.json: bfloat16 ends elsewhere than float32")
+    rows = [{"metric": name} | row for name, row in found["metrics"].items()]
+    yield _section(f"bfloat16 against float32, seeds {found['seeds']}", rows)
+
+
+def _read(path: Path) -> Any:
+    """Reads the last line, behind which a program may have said other things."""
+    if not path.exists():
+        return None
+    return json.loads(path.read_text().strip().splitlines()[-1])
+
+
+def _absent(what: str) -> str:
+    return f"## {what}\n\nNot measured.\n"
+
+
+def _section(title: str, rows: Sequence[Mapping[str, Any]], picture: str = "") -> str:
+    keys = [
+        key
+        for key in dict.fromkeys(key for row in rows for key in row)
+        if any(row.get(key) is not None for row in rows)
+    ]
+    lines = [f"| {' | '.join(keys)} |", "|" + "---|" * len(keys)]
+    for row in rows:
+        cells = ["" if row.get(key) is None else shown(row[key]) for key in keys]
+        lines.append(f"| {' | '.join(cells)} |")
+    shown_picture = f"\n\n![]({picture})" if picture else ""
+    return f"## {title}\n\n" + "\n".join(lines) + shown_picture + "\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 1 if something failed or differs."""
+    folder = Path(argv[0])
+    text, wrong = page(folder)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    print(folder / "README.md")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
