@@ -46,7 +46,16 @@ left() { echo $((limit - SECONDS)); }
 out_of_time() { say "LIMIT=$limit is spent; the same command goes on"; report || true; exit 42; }
 report() {
   if [ -n "$dry" ]; then echo "$python -m sagan.bench.folder $out"; return; fi
+  machine >>"$out/machine.txt"
+  sort -u -o "$out/machine.txt" "$out/machine.txt"
   "$python" -m sagan.bench.folder "$out"
+}
+machine() {  # where and with what; a line more for each other one that went on
+  local at gpu
+  at=$(git -C "$(dirname "$0")" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+  gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null || echo "no GPU")
+  echo "commit $at; $gpu; $(nproc) x $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo);" \
+    "$("$python" -c 'import sys, jax; print("jax", jax.__version__, "Python", sys.version.split()[0])')"
 }
 has() { [ -n "$dry" ] || [ -e "$1" ]; }
 
@@ -103,7 +112,7 @@ bench() {  # FILE CONFIG ARGUMENT…
 # train NAME: until BUDGET seconds of it are spent, over as many calls as that takes.
 train() {
   local name=$1 spent piece begin rc
-  while [ ! -e "$out/$name.done" ]; do
+  while [ ! -e "$out/$name.done" ] && [ ! -e "$out/$name.failed" ]; do
     spent=$(cat "$out/$name.seconds" 2>/dev/null || echo 0)
     piece=$((budget - spent))
     if [ "$piece" -le 0 ]; then touch "$out/$name.done"; break; fi
@@ -120,7 +129,10 @@ train() {
     case $rc in
       0) touch "$out/$name.done" ;;
       42 | 143) ;;  # saved; or still starting when its time came
-      *) say "training $name ended with $rc"; exit 1 ;;
+      *)
+        mv "$out/$name.out" "$out/$name.failed"
+        say "training $name ended with $rc, see $out/log"
+        ;;
     esac
   done
 }

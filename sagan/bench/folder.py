@@ -27,7 +27,9 @@ def page(folder: Path) -> tuple[str, list[str]]:
         *_gate(folder, wrong),
     ]
     head = ["# What one machine makes of sagan", ""]
-    head += [f"- **wrong** {line}" for line in wrong] or ["Nothing failed."]
+    machine = folder / "machine.txt"
+    head += [f"- {line}" for line in machine.read_text().splitlines()] if machine.exists() else []
+    head += [f"- **wrong** {line}" for line in wrong] or ["- Nothing failed."]
     return "\n".join([*head, "", *filter(None, parts)]), wrong
 
 

@@ -1,11 +1,15 @@
 """What was measured, for people and for scripts: lines, JSON, plots."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sagan.typed import ConfigError
+
+_LABEL_WIDTH = 36  # characters
+_LOGARITHMIC = 20  # from this ratio of the longest bar to the shortest
 
 
 def show(results: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -93,14 +97,17 @@ def curves(
 
 
 def bars(path: Path, values: Mapping[str, Any], label: str) -> None:
-    """Draws quantities of one unit beside each other, on a logarithmic axis."""
+    """Draws quantities of one unit beside each other; on a logarithmic axis where they need it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.5, 0.5 * len(values) + 1.2), layout="constrained")
+    names = [textwrap.fill(name, _LABEL_WIDTH) for name in values]
+    height = sum(0.3 + 0.2 * (1 + name.count("\n")) for name in names)
+    figure = Figure(figsize=(7.5, height + 0.9), layout="constrained")
     axes = figure.add_subplot()
-    drawn = axes.barh(list(values), list(values.values()))
+    drawn = axes.barh(names, list(values.values()))
     axes.bar_label(drawn, [shown(float(v)) for v in values.values()], padding=3, fontsize=8)
-    axes.set_xscale("log")
+    if max(values.values()) > _LOGARITHMIC * min(values.values()):
+        axes.set_xscale("log")
     axes.margins(x=0.2)
     axes.invert_yaxis()
     axes.set_xlabel(label)

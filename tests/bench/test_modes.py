@@ -10,6 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sagan import cli, presets
 from sagan.bench import agree, attention, beside, gate, measure, report, sweep
@@ -181,3 +182,13 @@ def test_tables_line_up():
         "a     1,234",
         "long  0.25   True",
     ]
+
+
+def test_bars_have_room_beside_long_names(tmp_path):
+    sizes = []
+    for name in ("x", "python program.py " + "--option 1 " * 12):
+        report.bars(tmp_path / "bars.png", {"sagan": 20.0, name: 10.0}, "images per second")
+        picture = np.asarray(Image.open(tmp_path / "bars.png").convert("RGB")).astype(int)
+        blue = picture[..., 2] - picture[..., 0] > 100
+        sizes.append(blue.any(0).sum())  # the longest bar
+    assert min(sizes) > 300

@@ -21,6 +21,8 @@ import json, os, runpy, signal, sys, time
 words, here = sys.argv[1:], {here!r}
 if words[1:2] == ["sagan.bench.folder"] or words[0] == "-":
     os.execv({python!r}, [{python!r}, *words])
+if words[0] == "-c":
+    sys.exit(print("jax 1 Python 3"))
 with open(f"{{here}}/asked", "a") as file:
     print(json.dumps(words), file=file)
 rate = {{"images_per_second": 1.0, "seconds_per_step": 1, "images_per_second_quartiles": [1, 1]}}
@@ -29,6 +31,8 @@ if words[0] == "peer.py":
     if "--bf16" in words:
         sys.exit(3)
     print(json.dumps({{"images_per_second": {rates!r}[forms]}}))
+elif words[2:4] == ["train", os.environ.get("FAILS")]:
+    sys.exit(3)
 elif words[2] == "train":
     def stop(*_):
         time.sleep(0.5)
@@ -115,6 +119,7 @@ def test_stages_are_done_once_and_what_failed_is_named(script):
     status, _, err = _end(script("seed=1", STAGES="agree bench beside score gate"))
     assert status == 1  # differs from the CPU, and the peer fails in bfloat16
     page = (script.out / "README.md").read_text()
+    assert page.splitlines()[2].startswith("- commit ") and "; jax " in page.splitlines()[2]
     assert "they DIFFER" in page and "peer_bfloat16_compile.json.failed" in page
     assert "fid_768_10k" not in page and "7.25" in page
     asked = script.asked()
@@ -144,6 +149,16 @@ def test_training_goes_on_in_pieces_until_its_budget_is_spent(script):
     status, _, err = _end(script("seed=1", STAGES="train", BUDGET="400", LIMIT="5"))
     assert status == 42 and "LIMIT=5 is spent" in err
     assert 6 <= int((script.out / "cifar10.seconds").read_text()) < 12
+
+
+def test_a_training_that_fails_is_named_and_not_tried_again(script):
+    told = {"STAGES": "train", "BUDGET": "1", "FAILS": "cifar10"}
+    status, _, err = _end(script("seed=1", **told))
+    assert status == 1 and "training cifar10 ended with 3" in err
+    assert "**wrong** cifar10.failed" in (script.out / "README.md").read_text()
+    assert (script.out / "cifar10_sngan.done").exists()
+    before = len(script.asked())
+    assert _end(script("seed=1", **told))[0] == 1 and len(script.asked()) == before
 
 
 def test_a_wish_to_stop_is_passed_on_once_and_waited_for(script):
