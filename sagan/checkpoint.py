@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +120,12 @@ class Checkpoints:
     """Saves and restores one run's checkpoints; saves go on while training does.
 
     Args:
-      best: gives the step to keep beyond the newest ones, if there is one.
+      worth: gives the steps to keep beyond the newest ones.
     """
 
-    def __init__(self, workdir: Path, config: Config, best: Callable[[], int | None]):
+    def __init__(self, workdir: Path, config: Config, worth: Callable[[], Collection[int]]):
         keep = config.checkpoint
-        policies: list[Any] = [policy.LatestN(keep.keep), _KeepBest(best)]
+        policies: list[Any] = [policy.LatestN(keep.keep), _KeepWorthy(worth)]
         if keep.keep_every_steps is not None:
             policies.append(policy.EveryNSteps(keep.keep_every_steps))
         self._folder = workdir.absolute() / FOLDER
@@ -178,6 +178,13 @@ class Checkpoints:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
         return restored.state
+
+    def about(self, step: int) -> dict[str, Any]:
+        """Reads what was saved beside the arrays."""
+        restored: Any = self._manager.restore(
+            step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+        )
+        return restored.about
 
     def check(self) -> None:
         """Raises: SaveError if a save has ended badly meanwhile. Costs microseconds."""
@@ -235,18 +242,18 @@ def _handlers() -> dict[str, ocp.CheckpointHandler]:
     return {"state": standard(), "sampler": standard(), "about": ocp.JsonCheckpointHandler()}
 
 
-class _KeepBest(policy.PreservationPolicy):
-    """Keeps the step that `best` names when another is saved."""
+class _KeepWorthy(policy.PreservationPolicy):
+    """Keeps the steps that `worth` names when another is saved."""
 
-    def __init__(self, best: Callable[[], int | None]):
-        self._best = best
+    def __init__(self, worth: Callable[[], Collection[int]]):
+        self._worth = worth
 
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
     ) -> list[bool]:
         del context
-        best = self._best()
-        return [checkpoint.step == best for checkpoint in checkpoints]
+        worth = self._worth()
+        return [checkpoint.step in worth for checkpoint in checkpoints]
 
 
 def _require_same(saved: Any, wanted: Any) -> None:

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(error: Exception) -> int:
     from sagan.checkpoint import CheckpointError, SaveError
+    from sagan.divergence import Diverged
     from sagan.lock import LockedError
     from sagan.roll_call import JoinError
     from sagan.stop import Preempted
@@ -63,6 +64,9 @@ def _status(error: Exception) -> int:
     if isinstance(error, Preempted):
         print(f"sagan: stopped on request; {error}", file=sys.stderr)
         return _PREEMPTED
+    if isinstance(error, Diverged):
+        print(f"sagan: {error}", file=sys.stderr)
+        return 3
     if isinstance(error, CheckpointError | LockedError):
         print(f"sagan: {error}", file=sys.stderr)
         return 4

@@ -16,8 +16,8 @@ def path_of(workdir: Path, step: int) -> Path:
     return workdir / "samples" / f"{step}.png"
 
 
-def draw(config: Config, variables: Any, workdir: Path, step: int) -> None:
-    """Writes the sheet of `step`."""
+def draw(config: Config, variables: Any, workdir: Path, step: int) -> tuple[Any, Any]:
+    """Writes the sheet of `step`; gives its images and their labels."""
     classes = config.model.num_classes
     columns = config.sample.num_per_class
     rows = min(_ROWS, classes) if isinstance(classes, int) else columns
@@ -26,3 +26,4 @@ def draw(config: Config, variables: Any, workdir: Path, step: int) -> None:
     drawn = sampler.generate(config, variables, z, labels)
     sheet = images.grid(drawn, columns, scale=math.ceil(64 / drawn.shape[1]))
     images.save(path_of(workdir, step), sheet, {"step": step, "seed": config.seed})
+    return drawn, labels

@@ -1,6 +1,9 @@
 """The optimiser of each player."""
 
+from typing import Any
+
 import optax
+from jaxtyping import Array, Int
 
 from sagan.config import OptimConfig
 
@@ -22,3 +25,8 @@ def adam(
             learning_rate, 0.0, config.linear_decay_steps * updates_per_step
         )
     return optax.adam(schedule, config.beta1, config.beta2, config.epsilon)
+
+
+def num_updates(opt_state: Any) -> Int[Array, ""]:
+    """Gives how many updates the state of `adam` has seen."""
+    return opt_state[0].count

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from sagan import registry
 from sagan.config import Config
+from sagan.draws import index_keys, latents
 from sagan.images import quantize
 from sagan.layers import spectral
-from sagan.train_step import TrainState, index_keys, latents
+from sagan.train_step import TrainState
 
 _STATISTICS_STREAM = 0x57A75  # of the seed's key; training uses streams of the step
 CHUNK = 32  # images in one call, always; so an image does not depend on how many are asked for

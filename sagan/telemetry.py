@@ -9,6 +9,15 @@ from jaxtyping import Array, Float
 from sagan.layers import spectral
 
 
+def mechanisms(players: Mapping[str, Any], wanted: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
+    """Reads gamma of both players' attention, and sigma of the weights `wanted`."""
+    found = {}
+    for name, player in players.items():
+        found |= gates(name, player.params)
+        found |= sigmas(name, player.params, player.stats["spectral_stats"], wanted)
+    return found
+
+
 def gates(player: str, params: Mapping[str, Any]) -> dict[str, Float[Array, ""]]:
     """Reads gamma of every attention layer; it starts at 0 and may become negative."""
     flat: dict[str, Any] = flatten_dict(params, sep="/")

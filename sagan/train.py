@@ -16,6 +16,7 @@ from sagan import (
     evaluate,
     evaluator,
     grids,
+    guard,
     lock,
     mesh,
     quarantine,
@@ -35,8 +36,6 @@ from sagan.stop import Preempted, StopRequest
 from sagan.typed import ConfigError
 from sagan.watchdog import Watchdog
 from sagan.writers import Progress, Scalars
-
-_IN_FLIGHT = 2  # dispatches that the loop may run ahead of the devices
 
 
 def check(config: Config) -> None:
@@ -83,6 +82,7 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       Preempted: SIGTERM came; everything is saved.
+      Diverged: numbers were not finite too often, or the game has collapsed.
     """
     source = source or data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
@@ -108,13 +108,6 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
         return _Run(config, source, workdir, devices, step, stop, watchdog).loop()
 
 
-def _best_step(workdir: Path, config: Config) -> int | None:
-    try:
-        return results.best_step(workdir, config)
-    except ConfigError:  # nothing scored yet
-        return None
-
-
 class _Run:
     """What the loop holds while it runs."""
 
@@ -135,10 +128,10 @@ class _Run:
         if jax.default_backend() != "cpu":
             self.per_dispatch = config.train.steps_per_dispatch
         gan = train_step.build(config, devices.count)
-        self.checkpoints = Checkpoints(
-            workdir, config, functools.partial(_best_step, workdir, config)
-        )
+        self.checkpoints = Checkpoints(workdir, config, lambda: self.guard.worth_keeping())
         self.state = self._begin(gan)
+        about = self.checkpoints.about(step) if step else {}
+        self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
         self.goodput.switch("compile")
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
@@ -210,7 +203,6 @@ class _Run:
 
     def _steps(self) -> None:
         feed = self.pipeline.batches(self.step)
-        in_flight: list[Any] = []
         detail = ""
         since, since_step = time.perf_counter(), self.step
         while self.step < self.config.train.steps:
@@ -219,11 +211,9 @@ class _Run:
             self.state, scalars = self.train(self.state, self.pipeline.data, batch)
             self.step += self.per_dispatch
             self._move_on()
-            in_flight.append(scalars)
-            if len(in_flight) > _IN_FLIGHT:
-                jax.block_until_ready(in_flight.pop(0))
+            self.guard.dispatched(self.step, scalars)
             if self._due(self.config.log.every_steps):
-                values = {k: float(v) for k, v in self.devices.fetch(scalars).items()}
+                values = self.guard.logged(self.step, self.devices.fetch(scalars))
                 rate = (self.step - since_step) / (time.perf_counter() - since)
                 call = self.train, self.state, self.pipeline.data, batch
                 values |= self.speed.figures(rate, *call)
@@ -236,6 +226,9 @@ class _Run:
                 before = time.perf_counter()
                 self._maybe(self.step)
                 since += time.perf_counter() - before  # not the training's time
+                if self.guard.ends:
+                    self._save()
+                    raise self.guard.end(self.step)
                 if self.step < self.config.train.steps and self.stop.reached(self.step):
                     self._save()
                     raise Preempted(f"saved step {self.step} of {self.workdir}")
@@ -258,10 +251,12 @@ class _Run:
         save = step > 0 and self._due(config.checkpoint.every_steps) and self.saved != step
         if not (sample or save):
             return
+        self.guard.land()
         with self._during("sample" if sample else "checkpoint"):
             variables = self._variables()
-            if sample and mesh.is_main():
-                grids.draw(config, variables, self.workdir, step)
+            if sample:
+                draw = functools.partial(grids.draw, config, variables, self.workdir, step)
+                self.guard.drawn(step, draw)
         if save:
             self._save(variables)
             if config.eval.every_steps and step % config.eval.every_steps == 0:
@@ -273,9 +268,11 @@ class _Run:
     def _save(self, variables: Any = None) -> None:
         if self.saved == self.step:
             return
+        self.guard.land()
         with self._during("checkpoint"):
             variables = self._variables() if variables is None else variables
             about = {"step": self.step, "class_names": list(self.source.class_names)}
+            about["guard"] = self.guard.memory(self.step)
             state = self.devices.leave(self.state)
             self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
         self.saved = self.step

@@ -12,18 +12,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
-from sagan import optim, registry, telemetry
+from sagan import gate, optim, registry, telemetry
 from sagan.config import Config
 from sagan.data._pipeline import Batch, decode
+from sagan.draws import AUGMENT, PENALTY, OneKey, index_keys, latents, of_stream
 from sagan.layers import spectral
 from sagan.losses import LOSSES, PENALTIES, GanLoss, Penalty, find
 from sagan.mesh import AXIS, first_index, mean_over_devices
 
 Scalars = dict[str, Float[Array, ""]]
-OneKey = Key[Array, ""]
-Keys = Key[Array, " B"]
 
 
 class Player(NamedTuple):
@@ -132,51 +131,42 @@ def train_step(gan: Gan, state: TrainState, reals: Batch) -> tuple[TrainState, S
     decay = jnp.where(state.step + 1 < optim_config.ema_start_step, 0.0, optim_config.ema_decay)
     ema = optax.incremental_update(g.params, state.ema, 1 - decay)
     scalars = jax.tree.map(jnp.mean, d_scalars) | g_scalars
-    for name, player in (("g", g), ("d", d)):
-        u = player.stats["spectral_stats"]
-        scalars |= telemetry.gates(name, player.params)
-        scalars |= telemetry.sigmas(name, player.params, u, gan.config.log.sigma)
+    scalars |= telemetry.mechanisms({"g": g, "d": d}, gan.config.log.sigma)
     return TrainState(state.step + 1, state.key, g, d, ema), scalars
 
 
-def program(gan: Gan, state: TrainState, whole: Any, batches: Any) -> tuple[TrainState, Scalars]:
+def program(
+    gan: Gan, state: TrainState, whole: Any, batches: Any, *, gated: bool = True
+) -> tuple[TrainState, dict[str, Any]]:
     """Runs the steps of one dispatch on one device; `Devices.compile` maps it over all.
 
     Args:
       whole: the pipeline's `data`.
       batches: what the pipeline feeds, (steps, updates, B, …).
+      gated: steps with numbers that are not finite change nothing (`sagan.gate`).
 
     Returns:
-      The state after, and the scalars of the last step.
+      The state after, and the scalars of the last step with `guard/skipped`, how many steps of
+      the run changed nothing; the gate's report on every step is among them.
     """
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Scalars]:
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         updates, size = jax.tree.leaves(batch)[0].shape[:2]
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         numbers = jnp.arange(1, updates + 1)
         keys = jax.vmap(
             lambda n: index_keys(jax.random.fold_in(key, n), first_index(size), size, AUGMENT)
         )(numbers)
-        return train_step(gan, state, decode(gan.config, whole, batch, keys))
+        moved, scalars = train_step(gan, state, decode(gan.config, whole, batch, keys))
+        if not gated:
+            return moved, scalars
+        kept, report = gate.keep_finite(state, moved, scalars)
+        return kept, scalars | report
 
     state, scalars = _scan(step, state, batches)
-    return state, jax.tree.map(lambda x: x[-1], scalars)
-
-
-def latents(config: Config, keys: Keys) -> tuple[Float[Array, "B Z"], Int[Array, " B"] | None]:
-    """Draws a latent and, if conditional, a uniform label from each of B keys."""
-    z = jax.vmap(lambda k: jax.random.normal(k, (config.model.z_dim,)))(keys)
-    classes = config.model.num_classes
-    if classes is None:
-        return z, None
-    assert isinstance(classes, int)
-    return z, jax.vmap(lambda k: jax.random.randint(k, (), 0, classes))(_stream(keys, _LABEL))
-
-
-def index_keys(key: OneKey, begin: Any, size: int, stream: int = 0) -> Keys:
-    """Derives a key for each of the global indices `begin … begin + size - 1`."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(begin + jnp.arange(size))
-    return _stream(keys, stream) if stream else keys
+    scalars = {k: x if k in (gate.SKIPPED, gate.SEEN) else x[-1] for k, x in scalars.items()}
+    scalars["guard/skipped"] = state.step - optim.num_updates(state.g.opt_state)
+    return state, scalars
 
 
 def _scan(step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
@@ -188,13 +178,6 @@ def _scan(step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
         carry, y = step(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023
         ys.append(y)
     return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
-
-
-_LABEL, _PENALTY, AUGMENT = 1, 2, 3  # streams of one index, beside its latents
-
-
-def _stream(keys: Keys, stream: int) -> Keys:
-    return jax.vmap(lambda k: jax.random.fold_in(k, stream))(keys)
 
 
 def _update_d(
@@ -229,7 +212,7 @@ def _update_d(
             "logits/fake": jnp.mean(fake_logits),
         }
         if gan.penalty is not None:
-            penalty_keys = _stream(keys, _PENALTY)
+            penalty_keys = of_stream(keys, PENALTY)
             value = gan.penalty(lambda x: discriminate(x, label), image, fake, penalty_keys)
             scalars["loss/penalty"] = value
             loss = loss + gan.config.train.penalty_weight * value

@@ -1,4 +1,4 @@
-"""What a run says: a live progress line, `metrics.jsonl`, TensorBoard events."""
+"""What a run says: a live progress line, `metrics.jsonl`, TensorBoard events, journals."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 _REWRITE_SECONDS = 0.2  # on a terminal
 _LINE_SECONDS = 10.0  # elsewhere, one line each
@@ -131,6 +131,37 @@ def _keep_until(path: Path, step: int) -> None:
         except (ValueError, KeyError, TypeError):
             continue
     replace_text(path, "".join(kept))
+
+
+class Journal:
+    """Lists rare events, each with its step, in one JSON file; there is none without events.
+
+    Args:
+      step: the run goes on from here; what an earlier process wrote of later steps is dropped.
+      writes: whether this process keeps the file; others only call.
+    """
+
+    def __init__(self, path: Path, step: int, writes: bool):
+        self.path, self._writes = path, writes
+        self._entries = _entries(path, step) if writes else []
+        if writes and path.exists():
+            self._write()
+
+    def add(self, step: int, entry: Mapping[str, Any]) -> None:
+        self._entries.append({"step": step, **entry})
+        if self._writes:
+            self._write()
+
+    def _write(self) -> None:
+        replace_text(self.path, json.dumps(self._entries, indent=1) + "\n")
+
+
+def _entries(path: Path, step: int) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [entry for entry in found if entry["step"] <= step]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
+        return []
 
 
 def replace_text(path: Path, text: str) -> None:

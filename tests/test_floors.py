@@ -18,9 +18,10 @@ FLOORS = (
     {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}
     | {"roll_call", "join", "watchdog", "goodput", "device_error"},
     {"data", "layers", "losses", "metrics", "features", "optim"},
-    {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"},
+    {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"}
+    | {"draws", "gate", "divergence", "sentinel"},
     {"train_step", "checkpoint", "reference"},
-    {"sampler", "attention_maps", "quarantine"},
+    {"sampler", "attention_maps", "quarantine", "guard"},
     {"sample", "evaluator", "grids"},
     {"evaluate", "watch", "bench", "check", "cost", "launch", "launchers"},
     {"train"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sagan import train_step
+from sagan import draws, train_step
 from sagan.bench import flops
 from sagan.bench.game import Game
 from sagan.bench.timing import rate, say, spread, times
@@ -124,8 +124,8 @@ def _decoded(gan: train_step.Gan, state: train_step.TrainState, data: Any, batch
     batch = jax.tree.map(lambda x: x[0], batches)
     updates, size = jax.tree.leaves(batch)[0].shape[:2]
     key = jax.random.wrap_key_data(state.key)
-    make = functools.partial(train_step.index_keys, begin=first_index(size), size=size)
-    keys = jax.vmap(lambda n: make(jax.random.fold_in(key, n), stream=train_step.AUGMENT))(
+    make = functools.partial(draws.index_keys, begin=first_index(size), size=size)
+    keys = jax.vmap(lambda n: make(jax.random.fold_in(key, n), stream=draws.AUGMENT))(
         jax.numpy.arange(updates)
     )
     return decode(gan.config, data, batch, keys)
