@@ -8,7 +8,7 @@ from typing import Any
 
 from sagan.typed import ConfigError, require
 
-_PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "start")
+_PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard", "start")
 _USUAL = ("checkpoint", "train", "players", "input", "sampling")
 
 

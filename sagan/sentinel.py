@@ -105,7 +105,7 @@ class Sentinel:
     def scalars(self) -> dict[str, float]:
         """Gives what marks a log line."""
         seen = {} if self._diversity is None else {"guard/diversity": self._diversity}
-        return seen | {"guard/alarms": len(self.alarms)}
+        return seen | {"guard/alarms": float(len(self.alarms))}
 
     def _note(self, kind: str, wrong: bool, text: str, looks: int = _LOOKS) -> str:
         """Counts looks in a row. Returns: `text` when it becomes an alarm."""

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sagan import data, sampler
-from sagan.bench import training
+from sagan.bench import guards, training
 from sagan.bench.game import Game
 from sagan.bench.timing import rate, say, times
 from sagan.checkpoint import Checkpoints
 from sagan.config import Config
 
-PARTS = ("checkpoint", "train", "players", "input", "sampling", "features")
+PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard")
 _SAMPLES = 4 * sampler.CHUNK
 _FEATURE_IMAGES = 64
 _READ_IMAGES = 256
@@ -50,6 +50,8 @@ def measure(
         result["sampling"] = _sampling(game.config, game.devices.local(state), repeats)
     if "features" in parts:
         result["features"] = _features(repeats)
+    if "guard" in parts:
+        result["guard"] = guards.measure(game, repeats)
     # Kilobytes on Linux; of the host's memory, where the CPU is the device too.
     result["host_peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return result

@@ -42,6 +42,19 @@ def test_absent_data_are_replaced_and_named(capsys, tmp_path):
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
 
 
+def test_what_the_guards_cost(capsys):
+    words = ["bench", "debug", "model.name=dense_pair", "--parts", "guard", "--repeats", "2"]
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["guard"]
+    assert found["share"] == pytest.approx(found["share_by_turns"] + found["share_of_events"])
+    # debug logs every 5 steps, samples and saves every 10
+    spread = found["log_line_seconds"] / 5 + found["samples_seconds"] / 10
+    spread += found["manifest_seconds"] / 10
+    share = spread / found["without_seconds_median"]
+    assert 0 < share == pytest.approx(found["share_of_events"])
+    assert 0 < found["host_seconds_median"] < found["with_seconds_median"]
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
