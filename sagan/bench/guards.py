@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sagan import manifest, train_step
+from sagan import gate, manifest, train_step
 from sagan.bench.game import Game
 from sagan.bench.timing import quartiles, say, times
 from sagan.checkpoint import FOLDER, Checkpoints
@@ -31,7 +31,8 @@ def measure(game: Game, repeats: int) -> dict[str, Any]:
     """Takes `repeats` turns of a dispatch without and one with, both games from the same seed.
 
     Returns: `share_by_turns`, the median of (with - without) / without over the turns, with its
-      quartiles; `share_of_events`, and `share`, their sum.
+      quartiles; `share_of_events`, and `share`, their sum; `gate_alone_seconds_median`, the gate as
+      a program of its own, which reads and writes the whole state once more than within the step.
     """
     programs, states, scalars = [], [], {}
     batch = next(game.batches)
@@ -46,6 +47,7 @@ def measure(game: Game, repeats: int) -> dict[str, Any]:
         workdir = Path(folder)
         guard = Guard(game.config, workdir, game.source, game.devices, states[1], None)
         result = _turns(game, guard, programs, states, workdir, repeats)
+        result["gate_alone_seconds_median"] = _gate_alone(states[1], scalars, repeats)
         seconds = _events(game, guard, states[1], scalars, workdir, repeats)
     step = result["without_seconds_median"] / game.steps
     config = game.config
@@ -96,6 +98,17 @@ def _turns(
         "share_by_turns": statistics.median(shares),
         "share_by_turns_quartiles": list(quartiles(shares)[::2]),
     }
+
+
+def _gate_alone(state: Any, scalars: Any, repeats: int) -> float:
+    """For machines where the step itself varies by more than the gate costs."""
+    compiled = jax.jit(gate.keep_finite)
+    losses = {name: scalars[name] for name in gate.WATCHED if name in scalars}
+
+    def once() -> None:
+        jax.block_until_ready(compiled(state, state, losses))
+
+    return statistics.median(times(once, repeats, "the gate alone"))
 
 
 def _events(

@@ -53,6 +53,7 @@ def test_what_the_guards_cost(capsys):
     share = spread / found["without_seconds_median"]
     assert 0 < share == pytest.approx(found["share_of_events"])
     assert 0 < found["host_seconds_median"] < found["with_seconds_median"]
+    assert found["gate_alone_seconds_median"] > 0
 
 
 @pytest.mark.parametrize(
