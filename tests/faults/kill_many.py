@@ -26,7 +26,7 @@ from sagan import checkpoint  # noqa: E402
 _STEPS = 120
 _WORDS = (f"train.steps={_STEPS}", "checkpoint.every_steps=2", "checkpoint.keep=3",
           "sample.every_steps=60", "checkpoint.statistics_batches=1")  # fmt: skip
-_LONGEST = 1.5  # seconds of stepping before a kill
+_LONGEST = 5.0  # seconds of stepping before a kill
 _ANYWHERE = 0.2  # share of the kills that come at any moment since the start
 _START_SECONDS = 12.0
 
@@ -35,6 +35,7 @@ def kill_once(words: list[str], environment: dict[str, str], moments: random.Ran
     """Starts the command and kills it; gives where the kill hit, or `finished`."""
     workdir = Path(words[-1])
     anywhere, delay = moments.random() < _ANYWHERE, moments.random()
+    saved = (checkpoint.steps(workdir) or [0])[-1]
     before = (workdir / "metrics.jsonl").stat().st_mtime_ns if runs.logged(workdir) else 0
     process = subprocess.Popen(
         words,
@@ -45,8 +46,9 @@ def kill_once(words: list[str], environment: dict[str, str], moments: random.Ran
     )
 
     def stepping() -> bool:
-        path = workdir / "metrics.jsonl"
-        return path.exists() and path.stat().st_mtime_ns != before and runs.logged(workdir) > 0
+        path = workdir / "metrics.jsonl"  # a start cuts off what is after its first step
+        written = path.exists() and path.stat().st_mtime_ns != before
+        return written and runs.logged(workdir) > saved
 
     end = time.monotonic() + (delay * _START_SECONDS if anywhere else runs.PATIENCE)
     while time.monotonic() < end and process.poll() is None and (anywhere or not stepping()):
@@ -99,12 +101,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--small", action="store_true", help="networks that start and step faster: more states"
+    )
     args = parser.parse_args()
     # Each start compiles and computes as little as it can.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         environment = runs.environment(Path(folder) / "cache")
-        found = kill_many(args.count, args.seed, Path(folder), environment)
+        command = runs.small if args.small else runs.command
+        found = kill_many(args.count, args.seed, Path(folder), environment, command)
     print(
         f"{args.count} kills -9 (seed {args.seed}): {found['stepping']} while stepping, "
         f"{found['saving']} while saving, {found['starting']} while starting; "
