@@ -1,6 +1,7 @@
 """What a run says: a live progress line, `metrics.jsonl`, TensorBoard events, journals."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -99,8 +100,9 @@ class Scalars:
         self._events.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line, and one event per scalar."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        """Adds one line, and one event per scalar; JSON has null for what is not finite."""
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
         self._file.flush()
         write_events(self._events, step, values)
 

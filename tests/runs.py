@@ -71,8 +71,13 @@ def logged(workdir: Path) -> int:
 
 def lines(workdir: Path) -> list[dict[str, float]]:
     """Reads the scalars, without those that tell how long things took."""
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    text = (workdir / "metrics.jsonl").read_text()
+    found = [json.loads(line, parse_constant=_no_json) for line in text.splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in found]
+
+
+def _no_json(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
 
 
 def leaves(workdir: Path, step: int, item: str):

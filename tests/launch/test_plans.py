@@ -246,7 +246,7 @@ def test_no_template_holds_a_secret_or_a_placeholder_left_over(plan):
 
 
 def test_every_template_is_used():
-    used = {"README.md", "Dockerfile", "entry.sh", "gke/setup.yaml"}
+    used = {"README.md", "Dockerfile", "entry.sh", "one_gpu.sh", "gke/setup.yaml"}
     import sagan.launchers
 
     sources = "".join(p.read_text() for p in (*_python_files(sagan.launchers),))
