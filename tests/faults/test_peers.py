@@ -50,7 +50,10 @@ class Job:
         ]
 
     def wait_for_a_checkpoint(self):
-        runs.wait_until(lambda: checkpoint.steps(self.workdir)[-2:] > self.before, *self.processes)
+        newest = self.before[-1] if self.before else 0
+        runs.wait_until(
+            lambda: max(checkpoint.steps(self.workdir), default=0) > newest, *self.processes
+        )
 
     def ends(self, *numbers):
         """Waits for these; times count from now."""
