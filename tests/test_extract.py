@@ -65,6 +65,7 @@ def test_two_real_processes_agree(tmp_path):
         port = free.getsockname()[1]
     program = f"""
         import importlib.util, json, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         import jax
         jax.distributed.initialize("127.0.0.1:{port}", 2, int(sys.argv[1]))
         from jax.experimental import multihost_utils
