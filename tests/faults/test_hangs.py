@@ -26,7 +26,7 @@ def test_row_10_the_loader_sleeps_for_ever(environment, tmp_path):
                 count = 0
                 def __getitem__(self, index):
                     self.count += 1
-                    while self.count > 16 * 6:
+                    while self.count > 128 + 16 * 6:  # the sentinel has read 128
                         time.sleep(1)
                     return super().__getitem__(index)
 
@@ -76,7 +76,8 @@ def test_row_12_disk_full(straight, environment, tmp_path):
         assert runs.logged(workdir) < 200
         rescued = shutil.copytree(workdir, tmp_path / "rescued")
     runs.finish(runs.small(rescued), environment)
-    runs.assert_same(straight, rescued, steps=[20])
+    # No sheet was drawn at 0, so the first lines say nothing of diversity.
+    runs.assert_same(straight, rescued, steps=[20], but=("guard/diversity",))
 
 
 def test_row_13_read_only(environment, tmp_path):
