@@ -23,7 +23,7 @@ def play(folder, *arrangements, seeds, quick):
         "PYTHONPATH": f"{RUN.parent}:{RUN.parent.parent}",
     }
     command = [sys.executable, str(RUN), str(folder), str(STEPS), str(seeds), *arrangements]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr
     return folder
 
