@@ -12,7 +12,7 @@ import sagan
 
 ROOT = Path(sagan.__file__).parent
 FLOORS = (
-    {"typed"},
+    {"typed", "jaxprs"},
     {"config"},
     {"config_json"},
     {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}

@@ -10,7 +10,8 @@ import optax
 import pytest
 from tiny import CONFIG, changed, play, same_bits
 
-from sagan import data, train_step
+from sagan import data, jaxprs, train_step
+from sagan.bench.game import Game
 from sagan.data._pipeline import Pipeline
 from sagan.layers import spectral
 from sagan.mesh import Devices
@@ -211,12 +212,34 @@ def test_two_steps_in_one_dispatch_are_two_steps(played):
     assert int(state.step) == int(one_by_one.step) == 2
 
 
-def test_scanned_as_on_accelerators_is_the_same_step(played, monkeypatch):
-    monkeypatch.setattr(train_step, "_scan", jax.lax.scan)
+def test_updates_in_a_loop_are_the_unrolled_ones(monkeypatch):
+    """The package's layers loop on the CPU; what holds a convolution, as on accelerators, not."""
+    looped = _loops(CONFIG)
     state, history = play(CONFIG, 1)
+    monkeypatch.setattr(jaxprs, "calls", lambda *_: True)
+    assert looped == 1 + _loops(CONFIG)
+    expected, unrolled = play(CONFIG, 1)
     for name in ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g"):
-        assert float(history[0][name]) == pytest.approx(float(played[2][1][0][name]), rel=1e-4)
-    assert int(state.step) == 1
+        assert float(history[0][name]) == pytest.approx(float(unrolled[0][name]), rel=1e-5)
+    assert int(state.step) == int(expected.step) == 1
+
+
+def test_another_models_convolutions_are_kept_out_of_loops_on_the_cpu(monkeypatch, tmp_path):
+    (tmp_path / "convolving.py").write_text(PLAIN.replace("image.reshape", CONVOLVED))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = changed(CONFIG, model={"name": "convolving"})
+    unrolled = _loops(config)
+    monkeypatch.setattr(jaxprs, "calls", lambda *_: False)
+    assert _loops(config) == 1 + unrolled
+
+
+CONVOLVED = "nn.Conv(3, (3, 3))(image).reshape"
+
+
+def _loops(config):
+    game = Game(config)
+    lowered = game.compile().lower(game.create(), game.pipeline.data, next(game.batches))
+    return lowered.as_text().count("stablehlo.while")
 
 
 def test_accumulation_equals_the_large_batch_but_for_batch_statistics(tmp_path, monkeypatch):

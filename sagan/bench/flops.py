@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from sagan import jaxprs
+
 # Dense bfloat16 matrix products, FLOP/s of one device as JAX counts devices; makers' data sheets.
 PEAK_FLOPS = {
     "NVIDIA A100-SXM4-40GB": 312e12,
@@ -62,25 +64,17 @@ def matmuls(jaxpr: Any, *, loops: bool = True) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total = 0.0
     for equation in jaxpr.eqns:
-        name, inner = equation.primitive.name, _inner(equation.params)
+        name, parts = equation.primitive.name, jaxprs.inner(equation)
         if name == "dot_general":
             total += _dot(equation)
         elif name == "conv_general_dilated":
             total += _convolution(equation)
         elif name == "cond":
-            total += max(matmuls(branch, loops=loops) for branch in inner)
+            total += max(matmuls(branch, loops=loops) for branch in parts)
         else:
             times = equation.params["length"] if name == "scan" and loops else 1
-            total += times * sum(matmuls(part, loops=loops) for part in inner)
+            total += times * sum(matmuls(part, loops=loops) for part in parts)
     return total
-
-
-def _inner(params: dict[str, Any]) -> list[Any]:
-    found = []
-    for value in params.values():
-        values = value if isinstance(value, (tuple, list)) else (value,)
-        found += [v for v in values if hasattr(v, "eqns") or hasattr(v, "jaxpr")]
-    return found
 
 
 def _dot(equation: Any) -> float:
