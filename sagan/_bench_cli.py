@@ -10,6 +10,7 @@ from sagan.typed import ConfigError, require
 
 _PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard", "start")
 _USUAL = ("checkpoint", "train", "players", "input", "sampling")
+_COMPARABLE = ("train", "sampling", "features")  # parts that are one rate
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,7 +30,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--beside",
         action="append",
         metavar="COMMAND",
-        help="by turns with a command that prints JSON with images_per_second; may be repeated",
+        help="training, or the one part of --parts, by turns with a command that prints JSON with "
+        "images_per_second; may be repeated",
     )
     modes.add_argument(
         "--against-cpu", action="store_true", help="the same step's numbers here and on the CPU"
@@ -123,12 +125,17 @@ def _sweep(args: argparse.Namespace, config: Any) -> int:
 def _beside(args: argparse.Namespace, words: list[str]) -> int:
     from sagan.bench import beside, report
 
-    result = beside.run(words, args.beside, rounds=args.rounds, repeats=args.repeats)
+    parts = ("train",) if args.parts == _USUAL else args.parts
+    require(
+        len(parts) == 1 and parts[0] in _COMPARABLE,
+        f"--parts {','.join(parts)}; allowed with --beside: one of {', '.join(_COMPARABLE)}",
+    )
+    result = beside.run(words, args.beside, parts[0], rounds=args.rounds, repeats=args.repeats)
     report.show([result], as_json=args.json)
     if args.out:
-        rates = {"sagan": result["train"][beside.RATE]}
+        rates = {"sagan": result[parts[0]][beside.RATE]}
         rates |= {row["command"]: row[beside.RATE] for row in result["beside"]}
-        report.bars(args.out, rates, "real images per second")
+        report.bars(args.out, rates, "images per second")
     return 0
 
 

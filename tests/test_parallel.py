@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closeness import differing
 
 RUN = Path(__file__).parent / "parallel_run.py"
 STEPS = 20
@@ -39,32 +40,20 @@ def read(folder, name, seed=0):
         return dict(file)
 
 
-def apart(one, many):
-    """Names what differs by more than 1e-5 of its norm."""
-    assert one.keys() == many.keys()
-    # The absolute part is for biases that batch norm takes away: they are rounding alone.
-    return [
-        key
-        for key, value in one.items()
-        if np.linalg.norm(np.float64(many[key]) - value)
-        > 1e-5 * np.linalg.norm(np.float64(value)) + 4e-6
-    ]
-
-
 @pytest.mark.parametrize("name", ["shard_map-2", "shard_map-4", "shard_map-8", "pmap-8"])
 def test_losses_parameters_and_samples_equal_one_devices(played, name):
     differ = {}
     for seed in range(SEEDS):
         one, many = read(played, "shard_map-1", seed), read(played, name, seed)
         assert len(one["scalar loss/d"]) == STEPS and one["samples"].std() > 1
-        differ[seed] = apart(one, many)
+        differ[seed] = differing(one, many)
     # Now and then a ReLU's input is rounding away from 0, falls on the other side, and the games
     # part by 1e-4. It is rare in so small a batch; what is wrong in every game is not rounding.
     assert sum(not keys for keys in differ.values()) >= SEEDS - 1, differ
 
 
 def test_another_seed_is_another_game(played):
-    assert apart(read(played, "shard_map-1", 0), read(played, "shard_map-1", 1))
+    assert differing(read(played, "shard_map-1", 0), read(played, "shard_map-1", 1))
 
 
 def test_eight_devices_do_an_eighth_each_and_only_reduce(played):

@@ -1,4 +1,4 @@
-"""Our training step beside other programs, by turns, so that both meet the same machine.
+"""One part of ours beside other programs, by turns, so that both meet the same machine.
 
 Each turn is a process of its own that starts, warms up and measures itself; nothing else of ours
 runs meanwhile, and no device memory is held. Imports no jax.
@@ -20,34 +20,35 @@ RATE = "images_per_second"
 
 
 def run(
-    words: Sequence[str], commands: Sequence[str], *, rounds: int, repeats: int
+    words: Sequence[str], commands: Sequence[str], part: str, *, rounds: int, repeats: int
 ) -> dict[str, Any]:
     """Takes `rounds` turns: `sagan bench WORDS`, then each command.
 
     Args:
       words: config and overrides, as typed.
-      commands: each prints, as its last line, a JSON object with `images_per_second`: real images
-        through its discriminator per second of whole iterations.
+      commands: each prints, as its last line, a JSON object with `images_per_second`; of training
+        that is real images through the discriminator per second of whole iterations.
+      part: of `sagan bench`, one with a rate: train, sampling, features.
 
-    Returns: ours as `sagan bench` gives it, `train.images_per_second` the median of the turns;
-      and for each command its rates, and ours over its, turn by turn.
+    Returns: ours as `sagan bench` gives it, its rate the median of the turns; and for each command
+      its rates, and ours over its, turn by turn.
 
     Raises: ConfigError if a command fails, or prints no such line.
     """
-    ours = [sys.executable, "-m", "sagan", "bench", *words, "--json", "--parts", "train"]
+    ours = [sys.executable, "-m", "sagan", "bench", *words, "--json", "--parts", part]
     ours += ["--repeats", str(repeats)]
     our_turns, their_turns = [], [[] for _ in commands]
     for turn in range(rounds):
         say(f"turn {turn + 1} of {rounds}: ours")
-        our_turns.append(_result(ours, "sagan bench", ("train", RATE)))
+        our_turns.append(_result(ours, "sagan bench", (part, RATE)))
         for command, found in zip(commands, their_turns, strict=True):
             say(f"turn {turn + 1} of {rounds}: {command}")
             begin = time.monotonic()
             found.append(_result(shlex.split(command), command, (RATE,)))
             say(f"{found[-1][RATE]:,.4g} images/s, took {time.monotonic() - begin:.0f} s")
-    rates = [turn["train"][RATE] for turn in our_turns]
+    rates = [turn[part][RATE] for turn in our_turns]
     result = dict(our_turns[-1])
-    result["train"] = result["train"] | {RATE: statistics.median(rates), f"{RATE}_turns": rates}
+    result[part] = result[part] | {RATE: statistics.median(rates), f"{RATE}_turns": rates}
     result["beside"] = [
         _compared(command, rates, found)
         for command, found in zip(commands, their_turns, strict=True)

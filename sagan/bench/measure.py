@@ -19,7 +19,6 @@ from sagan.bench.timing import rate, say, times
 from sagan.checkpoint import Checkpoints
 from sagan.config import Config
 
-PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard")
 _SAMPLES = 4 * sampler.CHUNK
 _FEATURE_IMAGES = 64
 _READ_IMAGES = 256

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from closeness import differing
 from PIL import Image
 
 pytestmark = pytest.mark.faults
@@ -73,11 +74,7 @@ def state(workdir):
 
 
 def assert_same_game(a, b):
-    old, new = state(a), state(b)
-    assert old.keys() == new.keys()
-    for key in old:
-        apart = np.linalg.norm(old[key] - new[key])
-        assert apart <= 1e-5 * np.linalg.norm(old[key]) + 2e-6, key
+    assert differing(state(a), state(b)) == []
     lines = [
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         for workdir in (a, b)

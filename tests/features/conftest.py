@@ -15,14 +15,10 @@ def torch():
 
 @pytest.fixture(scope="session")
 def torchvision(torch):
-    """torchvision, also where its compiled operators do not load; no network here uses them.
+    """torchvision, also where its compiled operators do not load."""
+    from peer_features import declare_operators
 
-    Its Python part registers shapes for two of them, so these need to be declared first.
-    """
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library = declare_operators()
     yield pytest.importorskip("torchvision", reason="the reference networks need it")
     del library
 

@@ -1,0 +1,58 @@
+"""How fast torch-fidelity's Inception network goes here, beside ours:
+
+sagan bench --parts features --beside "python tests/peer_features.py"
+
+64 images of 32 px at a time; random weights, since speed does not depend on them. The last line
+is JSON.
+"""
+
+import json
+import statistics
+import time
+from unittest import mock
+
+import torch
+
+BATCH, REPEATS = 64, 5
+
+
+def declare_operators():
+    """Lets torchvision load also where its compiled operators do not; no network here uses them.
+
+    Its Python part registers shapes for two of them, so these need to be declared first.
+    Returns: what must live as long as torchvision is used.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def network():
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    with (
+        mock.patch.object(module, "load_state_dict_from_url", lambda *_, **__: {}),
+        mock.patch.object(torch.nn.Module, "load_state_dict", lambda *_, **__: None),
+    ):
+        return module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+
+
+def main():
+    library = declare_operators()
+    extractor = network()
+    images = torch.randint(0, 256, (BATCH, 3, 32, 32), dtype=torch.uint8)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(1 + REPEATS):
+            begin = time.perf_counter()
+            (found,) = extractor(images)
+            seconds.append(time.perf_counter() - begin)
+            assert found.shape == (BATCH, 2048)
+    del library
+    print(json.dumps({"images_per_second": BATCH / statistics.median(seconds[1:])}))
+
+
+if __name__ == "__main__":
+    main()
