@@ -47,6 +47,22 @@ def test_turns_alternate_and_are_compared_one_by_one(monkeypatch, capsys, tmp_pa
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+def test_another_part_than_training_is_compared_where_it_is_one_rate(monkeypatch, capsys):
+    def result(command, name, keys):
+        if name != "sagan bench":
+            return {"images_per_second": 2.0}
+        assert command[command.index("--parts") + 1] == "features" and keys[0] == "features"
+        return {"features": {"images_per_second": 3.0}}
+
+    monkeypatch.setattr(beside, "_result", result)
+    words = ["bench", "debug", "--beside", "other", "--json", "--parts"]
+    assert cli.main([*words, "features"]) == 0
+    assert json.loads(capsys.readouterr().out)["beside"][0]["ours_over_theirs"] == 1.5
+    for parts in ("input", "train,features"):
+        assert cli.main([*words, parts]) == 2
+        assert "allowed with --beside: one of train, sampling, features" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("code", "text"),
     [
