@@ -19,6 +19,8 @@
 #   LIMIT         seconds that this command may take (86400)
 #   SAMPLES       images that are scored (50000);  REAL  of the train set that they are held against
 #                 (all);  SEEDS_STEPS  steps of each run of gate (2000)
+#   CURVE_STEPS   between the checkpoints that are kept and scored for a curve (5000), by
+#                 CURVE_IMAGES samples each (10000)
 #   BATCH         images in a batch (64);  REPEATS  of each timing (20);  DEVICE  of PEER (cuda)
 #   PYTHON        the interpreter that sagan is installed for (python3)
 set -euo pipefail
@@ -34,6 +36,7 @@ batch=${BATCH:-64} repeats=${REPEATS:-20} device=${DEVICE:-cuda}
 data=${DATA:+data.dir=$DATA}
 cifar=(${data:+"$data"} "train.batch_size=$batch" "$@")
 real=$((samples < 10000 ? samples : 10000))  # the test set has no more
+curve=${CURVE_IMAGES:-$real}
 against=(${REAL:+--num-real "$REAL"})
 margin=$((limit / 20))  # for saving and for ending
 child=
@@ -120,7 +123,8 @@ train() {
       piece=$(($(left) - margin))
       if [ "$piece" -le "$margin" ]; then out_of_time; fi
     fi
-    mapfile -d '' -t command < <(sagan train "$name" "${cifar[@]}" --workdir "$out/$name")
+    mapfile -d '' -t command < <(sagan train "$name" \
+      "checkpoint.keep_every_steps=${CURVE_STEPS:-5000}" "${cifar[@]}" --workdir "$out/$name")
     say "training $name for $piece s; $spent of $budget s are done"
     begin=$SECONDS rc=0
     within "$piece" "$out/$name.out" "${command[@]}" || rc=$?
@@ -211,6 +215,11 @@ stage_score() {
       score "$name" "$out/$name" --num-images "$samples"
       mapfile -d '' -t command < <(sagan sample "$out/$name" --num 8 --grid --out "$out/$name.png")
       result "sample_$name.txt" "${command[@]}"
+      if [ -n "${INCEPTION:-}" ]; then  # last, so that its plot holds results of one kind
+        mapfile -d '' -t command < <(sagan eval "$out/$name" --step all --num-images "$curve" \
+          --metrics fid_768 --weights "$INCEPTION" "${against[@]}" --json)
+        result "curve_$name.json" "${command[@]}"
+      fi
     fi
   done
   if [ -z "${DATA:-}" ]; then say "score: no DATA, so no real images"; return; fi

@@ -100,8 +100,13 @@ def _training(folder: Path) -> Iterable[str]:
         rows.append(row | found["metrics"])
     yield _section("Scores", rows) if rows else _absent("Scores")
     for path in sorted(folder.glob("*.seconds")):
-        picture = f"\n\n![]({path.stem}.png)" if (folder / f"{path.stem}.png").exists() else ""
-        yield f"`{path.stem}` was trained for {path.read_text().strip()} s.{picture}\n"
+        name = path.stem
+        pictures = [f"{name}.png"]
+        if (folder / f"curve_{name}.json").exists():
+            pictures.append(f"{name}/eval/metrics.png")
+        shown_pictures = [f"![]({place})" for place in pictures if (folder / place).exists()]
+        about = f"`{name}` was trained for {path.read_text().strip()} s."
+        yield "\n\n".join([about, *shown_pictures]) + "\n"
 
 
 def _gate(folder: Path, wrong: list[str]) -> Iterable[str]:

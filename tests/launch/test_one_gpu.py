@@ -143,6 +143,19 @@ def test_training_goes_on_in_pieces_until_its_budget_is_spent(script):
     before = len(script.asked())
     assert _end(script("seed=1", STAGES="train", BUDGET="2"))[0] == 0
     assert len(script.asked()) == before
+    plot = script.out / "cifar10" / "eval" / "metrics.png"
+    plot.parent.mkdir()
+    plot.touch()
+    assert _end(script("seed=1", STAGES="score"))[0] == 0
+    scored = [words for words in script.asked() if "all" in words]
+    assert [words[3] for words in scored] == [
+        str(script.out / n) for n in ("cifar10", "cifar10_sngan")
+    ]
+    assert script.asked().index(scored[0]) > max(
+        i for i, w in enumerate(script.asked()) if str(plot.parent.parent) in w and "all" not in w
+    )
+    page = (script.out / "README.md").read_text()
+    assert "![](cifar10/eval/metrics.png)" in page and "cifar10_sngan/eval" not in page
     # A larger budget goes on with the same runs; a limit ends the command before it is spent.
     for name in ("cifar10", "cifar10_sngan"):
         (script.out / f"{name}.done").unlink()
