@@ -16,16 +16,20 @@ convolution follows repeating or precedes pooling:
   Its adjoint is the convolution followed by a sum over 2x2 pixels.
 * `narrow`: few input or output channels, one product with the 9 C values under the kernel.
 
-bfloat16 inputs are computed in float32 and the result rounded once.
+Of bfloat16 inputs the sums P and Q are float32; the factors P(x) and U(kernel) are rounded for the
+products where the CPU has instructions for those, and else computed in float32 too.
 """
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 _H, _W = 1, 2  # the axes of an image
 
@@ -80,31 +84,65 @@ def _matmul_form(t: _Transform) -> _Form:
     taps = np.einsum("ai,bj->baij", t.taps, t.taps).reshape(n * n, 9).astype(np.float32)
 
     def split(f, x):
-        rows = jnp.stack(f(x, _H))
-        rows = rows.reshape(-1, *rows.shape[2:])  # (n B, h, W, C)
-        parts = jnp.stack(f(rows, _W))  # (n, n B, h, w, C)
-        return parts.reshape(n * n, -1, x.shape[-1]), parts.shape
+        """(first, H, W, last) -> (n, n, first, h, w, last)"""
+        rows = jnp.stack(f(x.astype(jnp.float32), _H))
+        parts = jnp.stack(f(rows.reshape(-1, *rows.shape[2:]), _W))
+        return parts.reshape(n, n, -1, *parts.shape[2:])
 
-    def join(f, parts, shape):
-        rows = f(parts.reshape(*shape[:-1], parts.shape[-1]), _W)
-        return f(rows.reshape(n, -1, *rows.shape[1:]), _H)
+    def join(parts):  # at once; the other, which reads each part more often, with rows between
+        return t.join([t.join(parts[:, i], _W) for i in range(n)], _H)
+
+    def split_adjoint(parts):
+        rows = t.split_adjoint(parts.reshape(n, -1, *parts.shape[3:]), _W)
+        return t.split_adjoint(rows.reshape(n, -1, *rows.shape[1:]), _H)
 
     def matrices(kernel):
-        return (taps @ kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+        return (taps @ kernel.astype(jnp.float32).reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+
+    def through(into, x, product, kernel, out):
+        parts = split(into, x)
+        flat = parts.reshape(n * n, -1, x.shape[-1])
+        products = _product(product, flat, matrices(kernel), x.dtype)
+        return out(products.reshape(*parts.shape[:-1], -1)).astype(x.dtype)
 
     def apply(x, kernel):
-        parts, shape = split(t.split, x)
-        return join(t.join, jnp.einsum("kpc,kcf->kpf", parts, matrices(kernel)), shape)
+        return through(t.split, x, "kpc,kcf->kpf", kernel, join)
 
     def adjoint(y, kernel):
-        parts, shape = split(t.join_adjoint, y)
-        return join(t.split_adjoint, jnp.einsum("kpf,kcf->kpc", parts, matrices(kernel)), shape)
+        return through(t.join_adjoint, y, "kpf,kcf->kpc", kernel, split_adjoint)
 
     def kernel_grad(x, y):
-        parts = jnp.einsum("kpc,kpf->kcf", split(t.split, x)[0], split(t.join_adjoint, y)[0])
-        return (taps.T @ parts.reshape(n * n, -1)).reshape(3, 3, *parts.shape[1:])
+        if x.dtype == jnp.float32:
+            factors = (split(f, z) for f, z in ((t.split, x), (t.join_adjoint, y)))
+            a, b = (parts.reshape(n * n, -1, parts.shape[-1]) for parts in factors)
+            grad = _product("kpc,kpf->kcf", a, b, x.dtype)
+        else:  # products of bfloat16 run at less than half their speed with positions first
+            pairs = ((t.split, _positions_last(x)), (t.join_adjoint, _positions_last(y)))
+            a, b = (split(f, z).reshape(n * n, len(z), -1) for f, z in pairs)
+            grad = _product("kcp,kfp->kcf", a, b, x.dtype)
+        grad = taps.T @ grad.reshape(n * n, -1)
+        return grad.reshape(3, 3, x.shape[-1], y.shape[-1]).astype(x.dtype)
 
     return _differentiable(apply, adjoint, kernel_grad)
+
+
+def _product(which, a, b, dtype):
+    """An einsum, summed in float32, of factors rounded to `dtype`."""
+    if dtype == jnp.bfloat16 and not _multiplies_bfloat16():
+        dtype = jnp.float32
+    return jnp.einsum(which, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+@functools.cache
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it: AVX512_BF16 or AMX on x86, BF16 on Arm."""
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "bf16" in flags.read_text()
+
+
+def _positions_last(x):
+    """(B, H, W, C) -> (C, H, W, B), also in memory, where XLA would see a matter of indices."""
+    return with_layout_constraint(x.transpose(3, 1, 2, 0), Layout((0, 1, 2, 3)))
 
 
 def _previous(x, axis):
@@ -229,14 +267,14 @@ def convolve(x, kernel):
     if kernel.shape[-1] <= 8:
         return _in_float32(_narrow.adjoint, x, _turned(kernel))
     even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    return _in_float32(_winograd.apply, even, kernel)[:, :height, :width]
+    return _winograd.apply(even, kernel)[:, :height, :width]
 
 
 def upsample_convolve(x, kernel):
     """Nearest x2 upsampling, then the convolution."""
-    return _in_float32(_doubling.apply, x, kernel)
+    return _doubling.apply(x, kernel)
 
 
 def convolve_pool(x, kernel):
     """The convolution, then the average of 2x2 pixels; even H and W."""
-    return _in_float32(_doubling.adjoint, x, _turned(kernel) / 4)
+    return _doubling.adjoint(x, _turned(kernel) / 4)

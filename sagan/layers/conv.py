@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from sagan.layers import _conv_cpu
+from sagan.layers.share import share
 
 
 class Conv(nn.Module):
@@ -73,7 +74,7 @@ def _apply(layer, size: int, x, function):
     y = function(x.astype(layer.dtype), kernel.astype(layer.dtype))
     if layer.use_bias:
         bias = layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32)
-        y = y + bias.astype(layer.dtype).reshape(1, 1, 1, -1)
+        y = y + share(bias.reshape(1, 1, 1, -1), y.shape, layer.dtype)
     return y
 
 

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from sagan.layers.share import share
+
 
 class BatchNorm(nn.Module):
     """Normalises over batch and positions, then scales and shifts by class.
@@ -51,8 +53,8 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
 
-        def rows(table: Array) -> Array:  # (B or 1, 1, 1, C)
+        def rows(table: Array) -> Array:  # (B, H, W, C)
             chosen = table if self.num_classes is None else table[label]
-            return chosen.reshape(-1, 1, 1, channels).astype(self.dtype)
+            return share(chosen.reshape(-1, 1, 1, channels), x.shape, self.dtype)
 
         return normalized * rows(scale) + rows(bias)

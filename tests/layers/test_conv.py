@@ -120,32 +120,58 @@ def test_gradient_of_gradient_norms_matches_torch(shape, form):
         np.testing.assert_allclose(mine, peer.numpy(), atol=2e-5 * float(peer.abs().max()))
 
 
+@pytest.fixture(params=["cpu", "cpu_without_bfloat16", "accelerator"])
+def bfloat16_form(request, monkeypatch):
+    """Says how far from exact sums of the rounded inputs a form may be, relative to the largest."""
+    monkeypatch.setattr(conv, "_on_cpu", lambda: request.param != "accelerator")
+    monkeypatch.setattr(conv._conv_cpu, "_multiplies_bfloat16", lambda: request.param == "cpu")
+    # The output is rounded, in two of them transformed kernels or images too.
+    return 2**-8 if request.param == "cpu_without_bfloat16" else 2**-7
+
+
 @pytest.mark.parametrize("kind", LAYERS)
-def test_bfloat16_rounds_inputs_and_output_only(kind, form):
-    """Close to the exact sum of the rounded inputs: nothing in between is rounded to bfloat16."""
+def test_bfloat16_sums_in_float32(kind, bfloat16_form):
     x, kernel = setting((2, 6, 4, 64), 10)
     y = run(kind, x, kernel, dtype=jnp.bfloat16)
     assert y.dtype == jnp.bfloat16
     exact = by_taps(kind, *(np.asarray(jnp.asarray(a, jnp.bfloat16), float) for a in (x, kernel)))
-    tolerance = 2**-8 if form == "cpu" else 2**-7  # the 4x4 kernel is summed in bfloat16
     error = np.abs(np.asarray(y, float) - exact).max()
-    assert error <= tolerance * np.abs(exact).max()
+    assert error <= bfloat16_form * np.abs(exact).max()
 
 
-def test_gradient_inside_a_scan_and_under_vmap(form):
+@pytest.mark.parametrize("kind", LAYERS)
+def test_gradients_in_bfloat16(kind, bfloat16_form):
+    x, kernel = setting((5, 6, 4, 64), 10)
+    weights = np.random.default_rng(2).standard_normal(run(kind, x, kernel).shape)
+
+    def weighted(x, kernel, dtype):
+        return (weights.astype(np.float32) * run(kind, x, kernel, dtype=dtype)).sum()
+
+    gradient = jax.jit(jax.grad(weighted, argnums=(0, 1)), static_argnums=2)
+    for found, exact in zip(
+        gradient(x, kernel, jnp.bfloat16), gradient(x, kernel, jnp.float32), strict=True
+    ):
+        assert found.dtype == jnp.float32
+        assert jnp.linalg.norm(found - exact) < 2**-7 * jnp.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradient_inside_a_scan_and_under_vmap(form, dtype):
     x, kernel = setting((3, 4, 4, 9), 9)
 
-    def loss(x):
-        return (run("pool", x, kernel) ** 2).sum()
+    def loss(x, kernel=kernel):
+        return (run("pool", x, kernel, dtype=dtype).astype(jnp.float32) ** 2).sum()
 
     def one(x):
-        return jax.grad(loss)(x[None])[0]
+        by_image, by_kernel = jax.grad(loss, argnums=(0, 1))(x[None], kernel)
+        return by_image[0] + by_kernel[0, :, :, :1].sum()
 
-    whole = jax.jit(jax.grad(loss))(x)
+    whole = jnp.stack([jax.jit(one)(image) for image in x])
     scanned = jax.jit(lambda x: jax.lax.scan(lambda _, x: (None, one(x)), None, x)[1])(x)
     mapped = jax.jit(jax.vmap(one))(x)
-    np.testing.assert_allclose(scanned, whole, atol=1e-5)
-    np.testing.assert_allclose(mapped, whole, atol=1e-5)
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.05 * float(jnp.abs(whole).max())
+    np.testing.assert_allclose(scanned, whole, atol=tolerance)
+    np.testing.assert_allclose(mapped, whole, atol=tolerance)
 
 
 def test_one_by_one_is_a_matrix_product():
