@@ -13,6 +13,7 @@
 #   RESNET        weights of a residual network for CIFAR-10 (sagan/features/cifar_resnet.py)
 #   PEER          a PyTorch program to run beside: takes --size --batch --d-steps --repeats --device
 #                 and --bf16 --channels-last --compile; its last line is JSON with images_per_second
+#   PICTURES      folder of pictures, a sub-folder per class: how fast they are read for 128 px
 #   PEER_IMAGES   folder of 32 px images that another program's training ended with, to be scored
 #   STAGES        default: agree bench beside train score gate
 #   BUDGET        seconds of training for each of cifar10 and cifar10_sngan (3600)
@@ -21,7 +22,10 @@
 #                 (all);  SEEDS_STEPS  steps of each run of gate (2000)
 #   CURVE_STEPS   between the checkpoints that are kept and scored for a curve (5000), by
 #                 CURVE_IMAGES samples each (10000)
-#   BATCH         images in a batch (64);  REPEATS  of each timing (20);  DEVICE  of PEER (cuda)
+#   BATCH         images in a batch at 32 px (64), four times as many at 128 px
+#   BESIDE        SIZE:BATCH of what runs beside PEER (with that BATCH: 32:64 32:512 128:256)
+#   PEER_FORMS    of its options (eager channels-last compile channels-last,compile)
+#   REPEATS       of each timing (20);  DEVICE  of PEER (cuda)
 #   PYTHON        the interpreter that sagan is installed for (python3)
 set -euo pipefail
 
@@ -35,6 +39,9 @@ budget=${BUDGET:-3600} limit=${LIMIT:-86400} samples=${SAMPLES:-50000}
 batch=${BATCH:-64} repeats=${REPEATS:-20} device=${DEVICE:-cuda}
 data=${DATA:+data.dir=$DATA}
 cifar=(${data:+"$data"} "train.batch_size=$batch" "$@")
+batch_128=$((4 * batch))
+read -ra beside <<<"${BESIDE:-32:$batch 32:$((8 * batch)) 128:$batch_128}"
+read -ra peer_forms <<<"${PEER_FORMS:-eager channels-last compile channels-last,compile}"
 real=$((samples < 10000 ? samples : 10000))  # the test set has no more
 curve=${CURVE_IMAGES:-$real}
 against=(${REAL:+--num-real "$REAL"})
@@ -161,10 +168,16 @@ stage_bench() {
   local type
   for type in float32 bfloat16; do
     bench "bench_cifar10_$type.json" cifar10 "${cifar[@]}" "model.dtype=$type" \
-      --repeats "$repeats" --features --start --out "$out/bench_cifar10_$type.png"
-    bench "bench_imagenet128_$type.json" imagenet128 data.name=synthetic train.batch_size="$batch" \
-      "$@" "model.dtype=$type" --repeats "$repeats" --parts train,input
+      --repeats "$repeats" --features --start --trace "$out/trace/cifar10_$type" \
+      --out "$out/bench_cifar10_$type.png"
+    bench "bench_imagenet128_$type.json" imagenet128 data.name=synthetic \
+      train.batch_size="$batch_128" "$@" "model.dtype=$type" --repeats "$repeats" \
+      --parts train,input --start --trace "$out/trace/imagenet128_$type"
   done
+  if [ -n "${PICTURES:-}" ]; then
+    bench bench_folder_128.json folder "data.dir=$PICTURES" model.image_size=128 \
+      model.attention=64 train.batch_size="$batch" "$@" --repeats "$repeats" --parts train,input
+  fi
   bench sweep_batch.json cifar10 "${cifar[@]}" --repeats "$repeats" --out "$out/sweep_batch.png" \
     --sweep "train.batch_size=$batch,$((2 * batch)),$((4 * batch)),$((8 * batch))"
   bench sweep_size.json imagenet128 data.name=synthetic train.batch_size="$batch" "$@" \
@@ -174,25 +187,32 @@ stage_bench() {
     --repeats "$repeats" --out "$out/attention.png"
 }
 
-# Every form of the peer alone, then the fastest of each type by turns with ours.
+# At each size and batch every form of the peer alone, then its fastest by turns with ours.
 stage_beside() {
   if [ -z "${PEER:-}" ]; then say "beside: no PEER"; return; fi
-  local type form words best option
-  for type in float32 bfloat16; do
-    option=$([ "$type" = float32 ] || echo --bf16)
-    for form in eager channels-last compile channels-last,compile; do
-      read -ra words <<<"$(peer "$option" "$form")"
-      result "peer_${type}_$form.json" "${words[@]}"
+  local at type form words best name ours
+  for at in "${beside[@]}"; do
+    for type in float32 bfloat16; do
+      name=${at/:/_}_$type
+      for form in "${peer_forms[@]}"; do
+        read -ra words <<<"$(peer "$at" "$type" "$form")"
+        result "peer_${name}_$form.json" "${words[@]}"
+      done
+      best=$(fastest "$out/peer_${name}_") || { say "beside $name: the peer runs in no form"; continue; }
+      ours=(cifar10 "${cifar[@]}")
+      if [ "${at%:*}" = 128 ]; then ours=(imagenet128 data.name=synthetic "$@"); fi
+      bench "beside_$name.json" "${ours[@]}" "train.batch_size=${at#*:}" "model.dtype=$type" \
+        --repeats "$repeats" --beside "$(peer "$at" "$type" "$best")" --out "$out/beside_$name.png"
     done
-    best=$(fastest "$out/peer_${type}_") || { say "beside: the peer runs in no form"; return; }
-    bench "beside_$type.json" cifar10 "${cifar[@]}" "model.dtype=$type" --repeats "$repeats" \
-      --beside "$(peer "$option" "$best")" --out "$out/beside_$type.png"
   done
 }
-peer() {
-  local forms=${2/eager/}
-  echo "$python $PEER --size 32 --batch $batch --d-steps 5 --repeats $repeats --device $device" \
-    "$1" "$([ -z "$forms" ] || echo "--${forms/,/ --}")"
+peer() {  # SIZE:BATCH TYPE FORM
+  local words=() steps=5
+  if [ "${1%:*}" = 128 ]; then steps=1; fi
+  if [ "$2" = bfloat16 ]; then words+=(--bf16); fi
+  if [ "$3" != eager ]; then words+=("--${3/,/ --}"); fi
+  echo "$python $PEER --size ${1%:*} --batch ${1#*:} --d-steps $steps --repeats $repeats" \
+    "--device $device ${words[*]}"
 }
 fastest() {
   if [ -n "$dry" ]; then echo "FASTEST"; return; fi

@@ -24,7 +24,7 @@ def adam(
         schedule = optax.linear_schedule(
             learning_rate, 0.0, config.linear_decay_steps * updates_per_step
         )
-    return optax.adam(schedule, config.beta1, config.beta2, config.epsilon)
+    return optax.flatten(optax.adam(schedule, config.beta1, config.beta2, config.epsilon))
 
 
 def num_updates(opt_state: Any) -> Int[Array, ""]:

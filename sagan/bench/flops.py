@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from sagan import jaxprs
+from sagan.bench.timing import times
 
 # Dense bfloat16 matrix products, FLOP/s of one device as JAX counts devices; makers' data sheets.
 PEAK_FLOPS = {
@@ -36,6 +37,19 @@ def share_of_peak(flops_per_second: float, kind: str) -> float | str:
     """Share of the chip's bfloat16 peak, whatever the program's own type."""
     peak = PEAK_FLOPS.get(kind)
     return flops_per_second / peak if peak else f"unknown: no peak known for {kind}"
+
+
+def measured_matmul(dtype: str) -> float:
+    """Measures what this device makes of a large square matrix product, FLOP/s in `dtype`."""
+    size, products = (2048, 2) if jax.default_backend() == "cpu" else (8192, 8)
+    factors = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
+
+    @jax.jit
+    def chain(x: jax.Array, w: jax.Array) -> jax.Array:  # the device is not left waiting for more
+        return jax.lax.fori_loop(0, products, lambda _, x: x @ w / math.sqrt(size), x)
+
+    seconds = times(lambda: chain(*factors).block_until_ready(), 5, "matrix products")
+    return products * 2.0 * size**3 / min(seconds)
 
 
 def of_compiled(compiled: Any, jaxpr: Any) -> float | None:

@@ -47,27 +47,35 @@ def _speed(folder: Path) -> Iterable[str]:
     rows = [_row(_read(path) or {}) for path in sorted(folder.glob("bench_*.json"))]
     yield _section("Speed", rows) if rows else _absent("Speed")
     peers = [
-        {"type": path.stem.split("_")[1], "form": path.stem.split("_")[2]}
+        _setting(path) | {"form": path.stem.split("_")[4]}
         | {"images_per_second": (_read(path) or {}).get("images_per_second")}
-        for path in sorted(folder.glob("peer_*_*.json"))
-    ]
+        for path in sorted(folder.glob("peer_*.json"))
+    ]  # fmt: skip
     yield _section("The other program, alone", peers) if peers else _absent("The other program")
-    for path in sorted(folder.glob("beside_*.json")):
-        found = _read(path) or {}
-        rows = [
-            {
-                "ours, images/s": found["train"]["images_per_second"],
-                "theirs": row["images_per_second"],
-                "ours over theirs": row["ours_over_theirs"],
-                "quartiles": row["ours_over_theirs_quartiles"],
-            }
-            for row in found.get("beside", [])
-        ]
-        yield _section(f"By turns, {path.stem.split('_')[1]}", rows)
+    turns = [
+        _setting(path)
+        | {
+            "ours, images/s": found["train"]["images_per_second"],
+            "theirs": row["images_per_second"],
+            "ours over theirs": row["ours_over_theirs"],
+            "quartiles": row["ours_over_theirs_quartiles"],
+        }
+        for path in sorted(folder.glob("beside_*.json"))
+        for found in [_read(path) or {}]
+        for row in found.get("beside", [])
+    ]
+    if turns:
+        yield _section("By turns", turns)
     for name, title in (("sweep_batch", "Batch"), ("sweep_size", "Size"), ("attention", "Forms")):
         found = _read(folder / f"{name}.json")
         about = {"Forms": "Forms of attention"}.get(title, f"{title} against cost")
         yield _section(about, found["rows"], f"{name}.png") if found else _absent(about)
+
+
+def _setting(path: Path) -> dict[str, Any]:
+    """Reads a file's name: KIND_SIZE_BATCH_TYPE."""
+    _, size, batch, dtype, *_ = path.stem.split("_")
+    return {"size": int(size), "batch": int(batch), "type": dtype}
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,11 +89,14 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
         "quartiles": train["images_per_second_quartiles"],
         "ms/step": 1e3 * train["seconds_per_step"],
         "share of peak": train.get("share_of_peak"),
+        "of a matrix product": train.get("share_of_measured_matmul"),
+        "busy": train.get("busy_share"),
+        "longest gap, s": train.get("longest_idle_seconds"),
         "peak bytes": train.get("peak_bytes_in_use", train.get("peak_bytes_per_device")),
         "feed over step": feed.get("times_what_training_takes"),
         "samples/s": found.get("sampling", {}).get("images_per_second"),
         "features/s": found.get("features", {}).get("images_per_second"),
-        "first start, s": start.get("first", {}).get("seconds_before_training"),
+        "first start, s": start.get("first", {}).get("first_dispatch_seconds"),
         "again over first": start.get("again_over_first"),
         "machine": found["devices"],
     }

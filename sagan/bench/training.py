@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from sagan import draws, train_step
-from sagan.bench import flops
+from sagan.bench import flops, idle
 from sagan.bench.game import Game
 from sagan.bench.timing import rate, say, spread, times
 from sagan.data._pipeline import Batch, decode
@@ -47,12 +47,14 @@ def whole(
         speed = found["flops_per_device"] / found["seconds_median"]
         found["flops_per_second_per_device"] = speed
         found["share_of_peak"] = flops.share_of_peak(speed, game.device_kind)
+        found["share_of_measured_matmul"] = speed / flops.measured_matmul(game.config.model.dtype)
     memory = game.devices.describe_memory() or {}
     if "peak_bytes_in_use" in memory:
         found["peak_bytes_in_use"] = memory["peak_bytes_in_use"]
     if trace is not None:
         found["trace"] = str(trace)
         carried[0] = _trace(game, program, carried[0], trace)
+        found |= idle.of_trace(trace)
     return found, carried[0]
 
 

@@ -90,11 +90,12 @@ def _matmul_form(t: _Transform) -> _Form:
         return parts.reshape(n, n, -1, *parts.shape[2:])
 
     def join(parts):  # at once; the other, which reads each part more often, with rows between
-        return t.join([t.join(parts[:, i], _W) for i in range(n)], _H)
+        columns = [_unstacked(column) for column in _unstacked(parts)]
+        return t.join([t.join(row, _W) for row in zip(*columns, strict=True)], _H)
 
     def split_adjoint(parts):
-        rows = t.split_adjoint(parts.reshape(n, -1, *parts.shape[3:]), _W)
-        return t.split_adjoint(rows.reshape(n, -1, *rows.shape[1:]), _H)
+        rows = t.split_adjoint(_unstacked(parts.reshape(n, -1, *parts.shape[3:])), _W)
+        return t.split_adjoint(_unstacked(rows.reshape(n, -1, *rows.shape[1:])), _H)
 
     def matrices(kernel):
         return (taps @ kernel.astype(jnp.float32).reshape(9, -1)).reshape(-1, *kernel.shape[2:])
@@ -138,6 +139,10 @@ def _multiplies_bfloat16() -> bool:
     """Whether this CPU has instructions for it: AVX512_BF16 or AMX on x86, BF16 on Arm."""
     flags = Path("/proc/cpuinfo")
     return flags.exists() and "bf16" in flags.read_text()
+
+
+def _unstacked(x):
+    return [lax.index_in_dim(x, i, keepdims=False) for i in range(len(x))]
 
 
 def _positions_last(x):

@@ -1,11 +1,12 @@
 """`sagan bench` prints one object with the figures that scripts read."""
 
+import collections
 import json
 
 import pytest
 
 from sagan import cli
-from sagan.bench import timing
+from sagan.bench import idle, timing
 
 SMALL = ["model.g_channels=4", "model.d_channels=4", "model.attention=none", "train.batch_size=4"]
 
@@ -19,6 +20,7 @@ def test_one_json_object(capsys):
     seconds = [train[f"seconds_{name}"] for name in order]
     assert seconds == sorted(seconds)
     assert train["flops_per_device"] > 1e6 and "unknown" in train["share_of_peak"]
+    assert 0 < train["share_of_measured_matmul"] < 1
     assert train["peak_bytes_per_device"] > train["temporary_bytes_per_device"] > 1e5
     for player in ("discriminator", "generator"):
         assert found["players"][player]["seconds_median"] > 0
@@ -39,7 +41,10 @@ def test_absent_data_are_replaced_and_named(capsys, tmp_path):
     found = json.loads(out.out)
     assert found["data"] == "synthetic" and "sampling" not in found
     assert "measuring with synthetic images" in out.err
-    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    # One program follows the other; the step is so small that the host's part shows.
+    train = found["train"]
+    assert 0.3 < train["busy_share"] <= 1
+    assert 0 < train["longest_idle_seconds"] < train["seconds_median"]
 
 
 def test_what_the_guards_cost(capsys):
@@ -70,6 +75,27 @@ def test_what_the_guards_cost(capsys):
 def test_what_cannot_be_asked(words, text, capsys):
     assert cli.main(["bench", "debug", *words]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_gaps_between_overlapping_intervals():
+    found = idle.gaps([(4.0, 5.0), (0.0, 2.0), (1.0, 1.5), (4.5, 7.0), (9.0, 10.0)])
+    assert found == {"busy_share": 0.6, "longest_idle_seconds": 2}
+    assert idle.gaps([(1.0, 3.0)]) == {"busy_share": 1, "longest_idle_seconds": 0}
+
+
+def test_a_device_in_a_profile_is_told_from_its_host():
+    def plane(name, *events):
+        made = [Event(name, begin, length) for name, begin, length in events]
+        return Plane(name, [Line(made)])
+
+    Plane = collections.namedtuple("Plane", "name lines")
+    Line = collections.namedtuple("Line", "events")
+    Event = collections.namedtuple("Event", "name start_ns duration_ns")
+    host = plane("/host:CPU", (idle._CPU_PROGRAM, 1e9, 2e9), ("other", 0, 9e9))
+    gpus = plane("/device:GPU:1", ("k", 0, 1)), plane("/device:GPU:0", ("k", 2e9, 3e9))
+    assert idle._of_planes([host]) == [(1, 3)]
+    assert idle._of_planes([host, *gpus]) == [(2, 5)]
+    assert idle._of_planes([plane("/host:CPU", ("other", 0, 9e9))]) == []
 
 
 def test_spread_of_times():

@@ -116,21 +116,29 @@ def test_every_command_is_one_that_sagan_takes(script):
 
 
 def test_stages_are_done_once_and_what_failed_is_named(script):
-    status, _, err = _end(script("seed=1", STAGES="agree bench beside score gate"))
+    told = {"STAGES": "agree bench beside score gate", "BESIDE": "32:8 128:2", "PICTURES": "/p"}
+    status, _, err = _end(script("seed=1", **told))
     assert status == 1  # differs from the CPU, and the peer fails in bfloat16
     page = (script.out / "README.md").read_text()
     assert page.splitlines()[2].startswith("- commit ") and "; jax " in page.splitlines()[2]
-    assert "they DIFFER" in page and "peer_bfloat16_compile.json.failed" in page
+    assert "they DIFFER" in page and "peer_32_8_bfloat16_compile.json.failed" in page
     assert "fid_768_10k" not in page and "7.25" in page
     asked = script.asked()
-    (ours,) = [words for words in asked if "--beside" in words]
-    best = ours[ours.index("--beside") + 1]
-    assert "--channels-last" in best and "--compile" not in best and "--bf16" not in best
+    small, large = (words[3:] for words in asked if "--beside" in words)
+    for ours, config, form in (
+        (small, "cifar10", "--size 32 --batch 8 --d-steps 5"),
+        (large, "imagenet128", "--size 128 --batch 2 --d-steps 1"),
+    ):
+        assert ours[0] == config and f"train.batch_size={form.split()[3]}" in ours
+        best = ours[ours.index("--beside") + 1]
+        assert form in best and best.endswith(" --channels-last")
+        assert "--bf16" not in best and "model.dtype=float32" in ours
+    assert ["folder", "data.dir=/p"] in [words[3:5] for words in asked]
     # The trained runs do not exist; the real images are scored.
     scored = [words for words in asked if "eval" in words]
     assert [words[words.index("--images") + 1] for words in scored] == ["cifar10:test"] * 2
     assert all("data.dir=/d a" in words for words in scored)
-    again = _end(script("seed=1", STAGES="agree bench beside score gate"))
+    again = _end(script("seed=1", **told))
     assert again[0] == 1 and script.asked() == asked
 
 
