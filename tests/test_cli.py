@@ -1,8 +1,10 @@
 """The command line: mistakes end in 2 or 4 with one line, before jax starts."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +157,38 @@ def test_check_looks_at_everything(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "unreadable   1" in out and "29.png: not a readable image" in out
     assert "None in use" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "tunables", "after"),
+    [
+        ("always [madvise] never", None, "glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", "glibc.a=1", "glibc.a=1:glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", "glibc.malloc.hugetlb=0", None),
+        ("[always] madvise never", None, None),
+        ("always madvise [never]", None, None),
+    ],
+)
+def test_huge_pages_are_asked_for_once_and_where_they_must_be(
+    setting, tunables, after, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(Path, "read_text", lambda path: setting)
+    monkeypatch.setattr(os, "execv", lambda *command: asked.append(command))
+    monkeypatch.setenv("GLIBC_TUNABLES", tunables or "")
+    cli._use_huge_pages()
+    again = [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
+    assert asked == (again if after else [])
+    assert os.environ["GLIBC_TUNABLES"] == (after or tunables or "")
+
+
+def test_a_process_started_anew_keeps_its_words():
+    """As a whole process, wherever it runs: same arguments, same identity, no loop."""
+    program = (
+        "import os, sys; from sagan import cli; cli._use_huge_pages(); print(os.getpid(), sys.argv)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "a b", "--c"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        out, _ = process.communicate(timeout=60)
+    assert out == f"{process.pid} ['-c', 'a b', '--c']\n"
