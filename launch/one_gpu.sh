@@ -233,7 +233,8 @@ stage_score() {
   for name in cifar10 cifar10_sngan; do
     if has "$out/$name/config.json"; then
       score "$name" "$out/$name" --num-images "$samples"
-      mapfile -d '' -t command < <(sagan sample "$out/$name" --num 8 --grid --out "$out/$name.png")
+      mapfile -d '' -t command < <(sagan sample "$out/$name" \
+        --classes 0,1,2,3,4,5,6,7,8,9 --num 8 --grid --out "$out/$name.png")
       result "sample_$name.txt" "${command[@]}"
       if [ -n "${INCEPTION:-}" ]; then  # last, so that its plot holds results of one kind
         mapfile -d '' -t command < <(sagan eval "$out/$name" --step all --num-images "$curve" \
