@@ -42,11 +42,12 @@ def share_of_peak(flops_per_second: float, kind: str) -> float | str:
 def measured_matmul(dtype: str) -> float:
     """Measures what this device makes of a large square matrix product, FLOP/s in `dtype`."""
     size, products = (2048, 2) if jax.default_backend() == "cpu" else (8192, 8)
-    factors = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
+    x, w = jax.random.normal(jax.random.key(0), (2, size, size))
+    factors = x.astype(dtype), (w / math.sqrt(size)).astype(dtype)  # products keep their size
 
     @jax.jit
     def chain(x: jax.Array, w: jax.Array) -> jax.Array:  # the device is not left waiting for more
-        return jax.lax.fori_loop(0, products, lambda _, x: x @ w / math.sqrt(size), x)
+        return jax.lax.fori_loop(0, products, lambda _, x: x @ w, x)
 
     seconds = times(lambda: chain(*factors).block_until_ready(), 5, "matrix products")
     return products * 2.0 * size**3 / min(seconds)

@@ -6,6 +6,8 @@ from typing import Any
 
 # XLA:CPU has no device of its own in a profile; these span its programs.
 _CPU_PROGRAM = "ThunkExecutor::Execute (wait for completion)"
+# Lines of a device; others span gaps (steps) or compute nothing (copies).
+_COMPUTING = "XLA Modules", "Compute"
 
 Interval = tuple[float, float]
 
@@ -37,7 +39,7 @@ def gaps(intervals: Iterable[Interval]) -> dict[str, float]:
 def _of_planes(planes: Sequence[Any]) -> list[Interval]:
     devices = sorted((p for p in planes if p.name.startswith("/device:")), key=lambda p: p.name)
     if devices:
-        return [_seconds(event) for line in devices[0].lines for event in line.events]
+        return [_seconds(event) for line in _computing(devices[0]) for event in line.events]
     return [
         _seconds(event)
         for plane in planes
@@ -45,6 +47,16 @@ def _of_planes(planes: Sequence[Any]) -> list[Interval]:
         for event in line.events
         if event.name == _CPU_PROGRAM
     ]
+
+
+def _computing(device: Any) -> list[Any]:
+    """Lists the lines of programs, or else of streams that compute, or else all."""
+    lines = list(device.lines)
+    for name in _COMPUTING:
+        chosen = [line for line in lines if name in line.name]
+        if chosen:
+            return chosen
+    return lines
 
 
 def _seconds(event: Any) -> Interval:

@@ -103,7 +103,7 @@ def _matmul_form(t: _Transform) -> _Form:
     def through(into, x, product, kernel, out):
         parts = split(into, x)
         flat = parts.reshape(n * n, -1, x.shape[-1])
-        products = _product(product, flat, matrices(kernel), x.dtype)
+        products = _product(product, flat, matrices(kernel), _factor_dtype(x.dtype))
         return out(products.reshape(*parts.shape[:-1], -1)).astype(x.dtype)
 
     def apply(x, kernel):
@@ -113,14 +113,15 @@ def _matmul_form(t: _Transform) -> _Form:
         return through(t.join_adjoint, y, "kpf,kcf->kpc", kernel, split_adjoint)
 
     def kernel_grad(x, y):
-        if x.dtype == jnp.float32:
+        dtype = _factor_dtype(x.dtype)
+        if dtype == jnp.float32:
             factors = (split(f, z) for f, z in ((t.split, x), (t.join_adjoint, y)))
             a, b = (parts.reshape(n * n, -1, parts.shape[-1]) for parts in factors)
-            grad = _product("kpc,kpf->kcf", a, b, x.dtype)
+            grad = _product("kpc,kpf->kcf", a, b, dtype)
         else:  # products of bfloat16 run at less than half their speed with positions first
             pairs = ((t.split, _positions_last(x)), (t.join_adjoint, _positions_last(y)))
             a, b = (split(f, z).reshape(n * n, len(z), -1) for f, z in pairs)
-            grad = _product("kcp,kfp->kcf", a, b, x.dtype)
+            grad = _product("kcp,kfp->kcf", a, b, dtype)
         grad = taps.T @ grad.reshape(n * n, -1)
         return grad.reshape(3, 3, x.shape[-1], y.shape[-1]).astype(x.dtype)
 
@@ -129,9 +130,12 @@ def _matmul_form(t: _Transform) -> _Form:
 
 def _product(which, a, b, dtype):
     """An einsum, summed in float32, of factors rounded to `dtype`."""
-    if dtype == jnp.bfloat16 and not _multiplies_bfloat16():
-        dtype = jnp.float32
     return jnp.einsum(which, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _factor_dtype(dtype):
+    """The type of a product's factors for images of `dtype`."""
+    return dtype if _multiplies_bfloat16() else jnp.dtype(jnp.float32)
 
 
 @functools.cache

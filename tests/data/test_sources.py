@@ -164,3 +164,13 @@ def test_a_bomb_is_refused_from_its_header(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(ConfigError, match="64 x 64 pixels; allowed: 4095"):
         images.decode(tmp_path / "big.png")
+
+
+def test_a_set_prepared_for_reading_in_order_is_refused(test_data, tmp_path):
+    prepared, other = test_data / "tfds/cifar10/3.0.2", tmp_path / "cifar10" / "3.0.2"
+    other.mkdir(parents=True)
+    for name in ("dataset_info.json", "features.json", "label.labels.txt"):
+        text = (prepared / name).read_text().replace("array_record", "tfrecord")
+        (other / name).write_text(text)
+    with pytest.raises(ConfigError, match="is not prepared as array_record, which random access"):
+        data.load(DataConfig(name="tfds/cifar10", dir=str(tmp_path)), 32)
