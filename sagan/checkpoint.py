@@ -163,8 +163,11 @@ class Checkpoints:
                 ),
                 force=True,
             )
-        except OSError as error:
-            raise self._failure(step, error) from error
+        except BaseException as error:
+            self._saving = None  # `wait` is not to hide what went wrong here
+            if isinstance(error, OSError):
+                raise self._failure(step, error) from error
+            raise
 
     def restore(self, step: int, abstract: Any) -> Any:
         """Reads the whole state, laid out as `abstract` says, whatever topology it was saved on.

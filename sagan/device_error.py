@@ -17,6 +17,10 @@ _NO_PEER = re.compile(
 )
 
 
+# While it dispatches, JAX raises some of these as a ValueError, beginning with XLA's code.
+_XLA_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
+
+
 class Meaning(NamedTuple):
     """An exit status and a line for people."""
 
@@ -31,7 +35,7 @@ def meaning(error: BaseException) -> Meaning | None:
     while one is not None and one not in seen:
         seen.append(one)
         one = one.__cause__ or one.__context__
-    texts = [str(one) for one in seen if isinstance(one, JaxRuntimeError)]
+    texts = [str(one) for one in seen if _is_device_error(one)]
     for text in texts:
         first = text.strip().splitlines()[0] if text.strip() else ""
         if _NO_MEMORY.search(text):
@@ -44,3 +48,9 @@ def meaning(error: BaseException) -> Meaning | None:
         if join.others() and _NO_PEER.search(text):
             return Meaning(_PEER_LOST, f"another process of this job is gone ({first})")
     return None
+
+
+def _is_device_error(error: BaseException) -> bool:
+    if isinstance(error, ValueError):
+        return _XLA_CODE.match(str(error)) is not None
+    return isinstance(error, JaxRuntimeError)

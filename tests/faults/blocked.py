@@ -29,7 +29,7 @@ def hold(module, name, flag: Path, seconds: int, when=lambda *_: True):
 
 def main() -> None:
     place, flag, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    from sagan import cli, evaluate, grids, manifest, mesh, sample, train
+    from sagan import checkpoint, cli, evaluate, grids, manifest, mesh, sample, train
 
     if place == "compile":
         hold(mesh.Devices, "compile", flag, seconds)
@@ -41,6 +41,8 @@ def main() -> None:
         hold(grids, "draw", flag, seconds, lambda *args: args[-1] == 10)
     elif place == "save":  # all bytes of step 10 are written, and not yet committed
         hold(manifest, "write", flag, seconds, lambda folder: folder.name.startswith("10."))
+    elif place == "before saving":
+        hold(checkpoint.Checkpoints, "save", flag, seconds, lambda _, step, *__: step == 10)
     elif place == "load":  # an evaluator that has chosen step 5
         hold(sample, "load", flag, seconds, lambda workdir, step: step == 5)
     else:

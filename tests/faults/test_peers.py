@@ -6,7 +6,9 @@ All go on with one run, so that each start here is also the resumption after the
 import re
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -28,15 +30,18 @@ class Ended(NamedTuple):
 class Job:
     """Processes of one run, started as a launcher would that restarts nothing."""
 
-    def __init__(self, workdir, environment, count):
+    def __init__(self, workdir, environment, count, late=None):
         self.workdir, address = workdir, f"127.0.0.1:{free_port()}"
         self.before = checkpoint.steps(workdir)
         words = runs.small(
             workdir, "train.steps=1000000", "checkpoint.keep=2", "train.batch_size=12"
         )
+        blocked = [sys.executable, str(Path(__file__).parent / "blocked.py")]
+        self.late = workdir.parent / "late"
+        held = [*blocked, "before saving", str(self.late), "600", *words[3:]]
         self.processes = [
             subprocess.Popen(
-                words,
+                held if number == late else words,
                 env=environment
                 | {
                     "SAGAN_COORDINATOR": address,
@@ -112,6 +117,20 @@ def test_row_3_a_worker_is_killed(start):
     """3: kill -9 of a worker: others exit >= 128 within 30 s; restart resumes."""
     assert_others_end(start(3), 1, signal.SIGKILL)
     assert_resumes(start(2))
+
+
+def test_row_3_a_worker_is_killed_while_others_wait_for_it_to_save(environment, tmp_path):
+    """3: so too where they learn of it in a collective of Orbax's: no error of the disk's."""
+    job = Job(tmp_path / "run", environment, 2, late=1)
+    try:
+        runs.wait_until(job.late.exists, *job.processes)
+        # The first is in Orbax's barrier once its loop stands still.
+        seen = 0
+        while seen != (seen := runs.logged(job.workdir)):
+            time.sleep(2)
+        assert_others_end(job, 1, signal.SIGKILL)
+    finally:
+        job.kill()
 
 
 def test_row_4_the_coordinator_is_killed(start):
