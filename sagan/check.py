@@ -1,5 +1,7 @@
 """A look before the leap: devices, data, classes, unreadable files, memory, steps per epoch."""
 
+import dataclasses
+import json
 import math
 import sys
 from typing import Any
@@ -50,6 +52,19 @@ def run(config: Config) -> int:
         print(line)
     mesh.check_split(config, devices)
     return 2 if len(bad) > allowed else 0
+
+
+def describe(config: Config) -> str:
+    """Writes the resolved config and the parameter counts; needs no device memory."""
+    from clu import parameter_overview
+
+    gan = train_step.build(config, 1)
+    state = jax.eval_shape(lambda: train_step.init(gan))
+    lines = [json.dumps(dataclasses.asdict(config), indent=2)]
+    for name, player in (("generator", state.g), ("discriminator", state.d)):
+        count = parameter_overview.count_parameters(dict(player.params))
+        lines.append(f"{name}: {count:,} parameters")
+    return "\n".join(lines)
 
 
 def _read_all(source: Source) -> tuple[list[str], np.ndarray]:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 _STEP, _RESTART = "step", "restart"
+FIRST_STEP = "the first step has begun"
 _PARTS = ("compile", _STEP, "input", "evaluation", "checkpoint", "sample", _RESTART)
 
 
@@ -25,6 +26,7 @@ class Goodput:
     def __init__(self, workdir: Path, step: int):
         self.seconds: dict[str, float] = {part: 0.0 for part in _PARTS}
         self._part, self._since = (_RESTART if step else "compile"), time.perf_counter()
+        self._began = self._since
         kept, last = _totals(workdir / "metrics.jsonl", step)
         self.seconds |= kept
         self.seconds[_RESTART] += max(0.0, sum(last.values()) - sum(kept.values()))
@@ -46,6 +48,10 @@ class Goodput:
         whole = sum(self.seconds.values())
         shares = {"time/goodput": self.seconds[_STEP] / whole if whole else 0.0}
         return shares | {_key(part): seconds for part, seconds in self.seconds.items()}
+
+    def begun(self) -> str:
+        """Says, where this process begins its first step, how long it took to get there."""
+        return f"{FIRST_STEP}, {time.perf_counter() - self._began:.1f} s after the imports"
 
     def line(self) -> str:
         """Says it in one line."""

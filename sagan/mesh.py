@@ -6,6 +6,7 @@ as `pmap`. Both compile the same per-device program, so they give the same bits,
 state is one replicated array, which restores on any topology.
 """
 
+import concurrent.futures
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -159,6 +160,28 @@ class Devices:
             check_vma=False,  # gradients of the local loss, averaged by an explicit pmean
         )
         return jax.jit(mapped, donate_argnums=(0,))
+
+
+def compile_ahead(
+    compiled: Any, arguments: Callable[[], tuple[Any, ...]]
+) -> "concurrent.futures.Future[tuple[Any, ...]]":
+    """Compiles what `Devices.compile` gave in a thread, where a later call finds it.
+
+    Args:
+      arguments: gives, in that thread, what the call will take, or shapes with shardings.
+
+    Returns: what `arguments` gave, once it is compiled.
+    """
+
+    def work() -> tuple[Any, ...]:
+        given = arguments()
+        compiled.lower(*given).compile()
+        return given
+
+    threads = concurrent.futures.ThreadPoolExecutor(1, "compile")
+    future = threads.submit(work)
+    threads.shutdown(wait=False)
+    return future
 
 
 def _run_once() -> dict[str, bool | int]:

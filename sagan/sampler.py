@@ -19,7 +19,6 @@ from sagan.config import Config
 from sagan.draws import index_keys, latents
 from sagan.images import quantize
 from sagan.layers import spectral
-from sagan.train_step import TrainState
 
 _STATISTICS_STREAM = 0x57A75  # of the seed's key; training uses streams of the step
 CHUNK = 32  # images in one call, always; so an image does not depend on how many are asked for
@@ -62,16 +61,22 @@ def _weights(config: Config, ema: Any, stats: Any) -> Any:
     return spectral.normalize(ema, spectral.iterate(ema, stats))
 
 
-def refresh(config: Config, state: TrainState) -> Any:
-    """Makes the variables to sample with from a training state on one device.
+def refresh(
+    config: Config, ema: Any, spectral_stats: spectral.Stats, *, batches: int | None = None
+) -> Any:
+    """Makes the variables to sample with, on the device of the averaged weights `ema`.
+
+    Args:
+      ema, spectral_stats: of a training state; the statistics are its generator's.
+      batches: of training size; None: `checkpoint.statistics_batches`.
 
     Returns:
       `{"params", "batch_stats"}`: the averaged weights already spectrally normalised, and batch
-      norm's exact mean and variance over `checkpoint.statistics_batches` training-size batches.
+      norm's exact mean and variance over the batches.
     """
-    weights = _weights(config, state.ema, state.g.stats["spectral_stats"])
+    weights = _weights(config, ema, spectral_stats)
     key = jax.random.fold_in(jax.random.key(config.seed), _STATISTICS_STREAM)
-    count = config.checkpoint.statistics_batches
+    count = batches or config.checkpoint.statistics_batches
     total = None
     for number in range(count):
         moments = _one_batch(config, weights, key, jnp.int32(number))

@@ -1,15 +1,15 @@
 """The loop: feed, step, log, sample, save, evaluate, stop."""
 
 import contextlib
-import dataclasses
 import functools
-import json
+import itertools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from sagan import (
     data,
@@ -54,19 +54,6 @@ def check(config: Config) -> None:
         )
 
 
-def describe(config: Config) -> str:
-    """Writes the resolved config and the parameter counts; needs no device memory."""
-    from clu import parameter_overview
-
-    gan = train_step.build(config, 1)
-    state = jax.eval_shape(lambda: train_step.init(gan))
-    lines = [json.dumps(dataclasses.asdict(config), indent=2)]
-    for name, player in (("generator", state.g), ("discriminator", state.d)):
-        count = parameter_overview.count_parameters(dict(player.params))
-        lines.append(f"{name}: {count:,} parameters")
-    return "\n".join(lines)
-
-
 def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
 
@@ -108,6 +95,9 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
         return _Run(config, source, workdir, devices, step, stop, watchdog).loop()
 
 
+_copied = jax.jit(functools.partial(jax.tree.map, jnp.copy))
+
+
 class _Run:
     """What the loop holds while it runs."""
 
@@ -129,20 +119,27 @@ class _Run:
             self.per_dispatch = config.train.steps_per_dispatch
         gan = train_step.build(config, devices.count)
         self.checkpoints = Checkpoints(workdir, config, lambda: self.guard.worth_keeping())
-        self.state = self._begin(gan)
-        about = self.checkpoints.about(step) if step else {}
-        self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
-        self.goodput.switch("compile")
-        self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
-        program = functools.partial(train_step.program, gan)
-        self.train = devices.compile(program, Pipeline.BATCH_AXIS)
-        self.speed = live.Speed(config, self.per_dispatch)
         self.saved = step if step else None
         self.evaluator = None
         if config.eval.every_steps or config.eval.at_end:
             # Now, so that absent weights are reported before hours of training.
             with self._during("evaluation"):
                 self.evaluator = evaluator.evaluator_of(config)
+        make = functools.partial(train_step.init, gan)
+        state = self._restore(devices.abstract(make)) if step else None
+        self.goodput.switch("compile")
+        self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
+        program = functools.partial(train_step.program, gan)
+        self.train = devices.compile(program, Pipeline.BATCH_AXIS)
+        self.feed, self.ahead = self.pipeline.batches(step), None
+        if step < config.train.steps:  # by far the longest part of a start; all else is meanwhile
+            self.ahead = mesh.compile_ahead(
+                self.train, lambda: (devices.abstract(make), self.pipeline.data, next(self.feed))
+            )
+        self.state = devices.create(make) if state is None else state
+        about = self.checkpoints.about(step) if step else {}
+        self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
+        self.speed = live.Speed(config, self.per_dispatch)
 
     @contextlib.contextmanager
     def _during(self, part: str):  # noqa: ANN202
@@ -156,17 +153,13 @@ class _Run:
             self.watchdog.beat(self.step)
             self.watchdog.slow = slow
 
-    def _begin(self, gan: train_step.Gan) -> train_step.TrainState:
-        make, step = functools.partial(train_step.init, gan), self.step
-        if not step:
-            return self.devices.create(make)
-        if step > self.config.train.steps:
-            raise CheckpointError(
-                f"{self.workdir} is at step {step}, beyond train.steps={self.config.train.steps}"
-            )
+    def _restore(self, abstract: train_step.TrainState) -> train_step.TrainState:
+        step, last = self.step, self.config.train.steps
+        if step > last:
+            raise CheckpointError(f"{self.workdir} is at step {step}, beyond train.steps={last}")
         if mesh.is_main():
             print(f"resuming {self.workdir} from step {step}", file=sys.stderr)
-        return self.checkpoints.restore(step, self.devices.abstract(make))
+        return self.checkpoints.restore(step, abstract)
 
     def loop(self) -> Path:
         """Runs to the end; closes what it opened, however it ends."""
@@ -176,9 +169,7 @@ class _Run:
             "train", self.config.train.steps, done=self.step, unit="steps", enabled=main
         )
         try:
-            if self.step == 0:
-                self._maybe(0)
-            elif mesh.told_by_main(self._owes_score):
+            if self.step and mesh.told_by_main(self._owes_score):
                 self._evaluate()
             with jax.transfer_guard("disallow"):
                 self._steps()
@@ -202,8 +193,13 @@ class _Run:
         return int(every > 0 and self.step % every == 0 and not scored)
 
     def _steps(self) -> None:
-        feed = self.pipeline.batches(self.step)
-        detail = ""
+        feed, detail, beginning = self.feed, "", None
+        if self.step == 0 and self.config.sample.every_steps:
+            state = self.devices.local(self.state)  # which the first step takes
+            beginning = _copied((state.ema, state.g.stats["spectral_stats"]))
+        if self.ahead is not None:
+            *_, batch = self.ahead.result()
+            feed = itertools.chain([batch], feed)
         since, since_step = time.perf_counter(), self.step
         while self.step < self.config.train.steps:
             with self.goodput.during("input"):
@@ -212,6 +208,8 @@ class _Run:
             self.step += self.per_dispatch
             self._move_on()
             self.guard.dispatched(self.step, scalars)
+            if beginning is not None:
+                beginning = self._draw_first(*beginning)
             if self._due(self.config.log.every_steps):
                 values = self.guard.logged(self.step, self.devices.fetch(scalars))
                 rate = (self.step - since_step) / (time.perf_counter() - since)
@@ -240,30 +238,41 @@ class _Run:
         if self.watchdog.slow:
             self.watchdog.slow = self.stop.nothing_to_lose = False
             self.goodput.switch("step")
+            if mesh.is_main():
+                print(f"sagan: {self.goodput.begun()}", file=sys.stderr)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.train.steps)
+
+    def _draw_first(self, ema: Any, spectral_stats: Any) -> None:
+        """Draws the sheet of step 0, while the first step is under way: nobody waits for noise."""
+        with jax.transfer_guard("allow"), self._during("sample"):
+            self._draw(0, sampler.refresh(self.config, ema, spectral_stats, batches=1))
+
+    def _draw(self, step: int, variables: Any) -> None:
+        draw = functools.partial(grids.draw, self.config, variables, self.workdir, step)
+        self.guard.drawn(step, draw)
 
     def _maybe(self, step: int) -> None:
         """Samples, saves and evaluates where `step` is due for it."""
         config = self.config
         sample = self._due(config.sample.every_steps)
-        save = step > 0 and self._due(config.checkpoint.every_steps) and self.saved != step
+        save = self._due(config.checkpoint.every_steps) and self.saved != step
         if not (sample or save):
             return
         self.guard.land()
         with self._during("sample" if sample else "checkpoint"):
             variables = self._variables()
             if sample:
-                draw = functools.partial(grids.draw, config, variables, self.workdir, step)
-                self.guard.drawn(step, draw)
+                self._draw(step, variables)
         if save:
             self._save(variables)
             if config.eval.every_steps and step % config.eval.every_steps == 0:
                 self._evaluate()
 
     def _variables(self) -> Any:
-        return sampler.refresh(self.config, self.devices.local(self.state))
+        state = self.devices.local(self.state)
+        return sampler.refresh(self.config, state.ema, state.g.stats["spectral_stats"])
 
     def _save(self, variables: Any = None) -> None:
         if self.saved == self.step:

@@ -62,7 +62,8 @@ class Arrangement:
         saved = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
         for name in history[0]:
             saved[f"scalar {name}"] = np.stack([scalars[name] for scalars in history])
-        variables = sampler.refresh(self.config, self.seam.local(state))
+        local = self.seam.local(state)
+        variables = sampler.refresh(self.config, local.ema, local.g.stats["spectral_stats"])
         z = sampler.draw_latents(0, np.arange(8), self.config.model.z_dim)
         saved["samples"] = sampler.generate(self.config, variables, z, np.arange(8) % 4)
         return saved

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sagan import cli
+from sagan import cli, process
 
 
 def _one_line(capsys):
@@ -176,7 +176,7 @@ def test_huge_pages_are_asked_for_once_and_where_they_must_be(
     monkeypatch.setattr(Path, "read_text", lambda path: setting)
     monkeypatch.setattr(os, "execv", lambda *command: asked.append(command))
     monkeypatch.setenv("GLIBC_TUNABLES", tunables or "")
-    cli._use_huge_pages()
+    process.use_huge_pages()
     again = [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
     assert asked == (again if after else [])
     assert os.environ["GLIBC_TUNABLES"] == (after or tunables or "")
@@ -185,10 +185,11 @@ def test_huge_pages_are_asked_for_once_and_where_they_must_be(
 def test_a_process_started_anew_keeps_its_words():
     """As a whole process, wherever it runs: same arguments, same identity, no loop."""
     program = (
-        "import os, sys; from sagan import cli; cli._use_huge_pages(); print(os.getpid(), sys.argv)"
+        "import os, sys; from sagan import process; process.use_huge_pages(); "
+        "print(os.getpid(), sys.argv)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, "a b", "--c"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        out, _ = process.communicate(timeout=60)
-    assert out == f"{process.pid} ['-c', 'a b', '--c']\n"
+    ) as started:
+        out, _ = started.communicate(timeout=60)
+    assert out == f"{started.pid} ['-c', 'a b', '--c']\n"

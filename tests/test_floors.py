@@ -12,7 +12,7 @@ import sagan
 
 ROOT = Path(sagan.__file__).parent
 FLOORS = (
-    {"typed", "jaxprs"},
+    {"typed", "jaxprs", "process"},
     {"config"},
     {"config_json"},
     {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}

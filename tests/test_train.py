@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from runs import OVERRIDES, assert_same, command, environment, lines
 
-from sagan import checkpoint, cli
+from sagan import checkpoint, cli, sampler, train_step
 from sagan.bench import flops
 
 
@@ -133,6 +133,27 @@ def test_what_is_no_checkpoint_is_ignored(tmp_path):
     assert checkpoint.steps(tmp_path) == []
     with pytest.raises(checkpoint.CheckpointError, match="has no complete checkpoint"):
         checkpoint.pick(tmp_path, None)
+
+
+def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics(tmp, monkeypatch):
+    """By a generator that no step has moved, with statistics of one batch; later ones of all."""
+    refreshed = []
+
+    def refresh(config, ema, stats, *, batches=None, original=sampler.refresh):
+        refreshed.append((batches, jax.device_get(ema)))
+        return original(config, ema, stats, batches=batches)
+
+    monkeypatch.setattr(sampler, "refresh", refresh)
+    words = ["train", "debug", "model.name=dense_pair", "train.steps=2", "sample.every_steps=2"]
+    words += ["checkpoint.every_steps=2", "optim.ema_decay=0.0", "optim.ema_start_step=0"]
+    assert cli.main([*words, "--workdir", str(tmp / "sheets")]) == 0
+    assert {p.name for p in (tmp / "sheets" / "samples").iterdir()} == {"0.png", "2.png"}
+    (first, beginning), (last, end) = refreshed
+    assert first == 1 and last is None
+    config = checkpoint.read_config(tmp / "sheets")
+    drawn = jax.device_get(train_step.init(train_step.build(config, 1)).ema)
+    assert jax.tree.all(jax.tree.map(np.allclose, beginning, drawn))
+    assert not jax.tree.all(jax.tree.map(np.allclose, end, drawn))
 
 
 def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):

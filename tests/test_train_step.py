@@ -14,7 +14,7 @@ from sagan import data, jaxprs, train_step
 from sagan.bench.game import Game
 from sagan.data._pipeline import Pipeline
 from sagan.layers import spectral
-from sagan.mesh import Devices
+from sagan.mesh import Devices, compile_ahead
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,25 @@ def test_penalties_are_weighted_into_the_loss(penalty):
     config = changed(CONFIG, train={"penalty": penalty, "d_steps_per_g_step": 1})
     _, history = play(config, 1)
     assert np.isfinite(history[0]["loss/penalty"]) and float(history[0]["loss/penalty"]) > 0
+
+
+@pytest.mark.parametrize("form", ["shard_map", "pmap"])
+def test_what_is_compiled_ahead_is_not_compiled_again(form):
+    seam = Devices(form, devices=jax.devices()[:2])
+    gan = train_step.build(CONFIG, 2)
+    pipeline = Pipeline(CONFIG, data.load(CONFIG.data, 8), seam, 1)
+    program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
+    make = functools.partial(train_step.init, gan)
+    batch = next(pipeline.batches(0))
+    ahead = compile_ahead(program, lambda: (seam.abstract(make), pipeline.data, batch))
+    assert ahead.result()[-1] is batch
+    state = seam.create(make)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
+    )
+    program(state, pipeline.data, batch)
+    assert compiled == []
 
 
 def test_no_compilation_after_the_first_dispatch_and_no_hidden_transfer():

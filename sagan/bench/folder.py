@@ -96,7 +96,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
         "feed over step": feed.get("times_what_training_takes"),
         "samples/s": found.get("sampling", {}).get("images_per_second"),
         "features/s": found.get("features", {}).get("images_per_second"),
-        "first start, s": start.get("first", {}).get("first_dispatch_seconds"),
+        "first start, s": start.get("first"),
         "again over first": start.get("again_over_first"),
         "machine": found["devices"],
     }

@@ -26,7 +26,7 @@ class Game:
     """
 
     def __init__(self, config: Config):
-        self.source, self.config = _open(config)
+        self.source, self.config = open_data(config)
         self.devices = mesh.Devices(self.config.train.parallel)
         mesh.check_split(self.config, self.devices)
         on_cpu = jax.default_backend() == "cpu"
@@ -66,7 +66,7 @@ class Game:
         }
 
 
-def _open(config: Config) -> tuple[Source, Config]:
+def open_data(config: Config) -> tuple[Source, Config]:
     """Opens the config's data, or synthetic images where it cannot be had."""
     try:
         source = data.load(config.data, config.model.image_size)

@@ -1,6 +1,5 @@
 """All of a run's parts, each timed alone: training, players, input, checkpoints, sampling."""
 
-import dataclasses
 import resource
 import tempfile
 import time
@@ -92,9 +91,7 @@ def _input(
 
 def _sampling(config: Config, state: Any, repeats: int) -> dict[str, Any]:
     say("sampling")
-    small = dataclasses.replace(config.checkpoint, statistics_batches=1)
-    config = dataclasses.replace(config, checkpoint=small)
-    variables = sampler.refresh(config, state)
+    variables = sampler.refresh(config, state.ema, state.g.stats["spectral_stats"], batches=1)
     z = sampler.draw_latents(0, np.arange(_SAMPLES), config.model.z_dim)
     classes = config.model.num_classes
     labels = None

@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import dense_pair
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from sagan import cli, presets
-from sagan.bench import agree, attention, beside, gate, measure, report, sweep
+from sagan.bench import agree, attention, beside, gate, measure, report, start, sweep
 from sagan.layers import conv
 from sagan.typed import ConfigError
 
@@ -208,3 +211,26 @@ def test_bars_have_room_beside_long_names(tmp_path):
         blue = picture[..., 2] - picture[..., 0] > 100
         sizes.append(blue.any(0).sum())  # the longest bar
     assert min(sizes) > 300
+
+
+def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
+    """Two, with one cache: the second finds the step that the first has compiled."""
+    popen, asked = subprocess.Popen, []
+
+    def noted(command, **how):
+        folder = Path(how["env"]["JAX_COMPILATION_CACHE_DIR"])
+        asked.append(any(folder.glob("*program*")))
+        return popen(command, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parent))
+    words = ["cifar10", "data.dir=/nowhere", "model.name=dense_pair", "train.batch_size=4"]
+    found = start.measure(words)  # the data is not there: synthetic images
+    assert asked == [False, True]
+    assert found["again_over_first"] == found["again"] / found["first"] > 0
+
+
+def test_a_start_that_fails_says_why(monkeypatch):
+    monkeypatch.setattr(start, "_with_data", list)
+    with pytest.raises(ConfigError, match="ended with 2: .*no prepared 'cifar10' there"):
+        start.measure(["cifar10", "data.dir=/nowhere"])
