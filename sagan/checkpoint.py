@@ -165,7 +165,7 @@ class Checkpoints:
             )
         except BaseException as error:
             self._saving = None  # `wait` is not to hide what went wrong here
-            if isinstance(error, OSError):
+            if isinstance(error, Exception):
                 raise self._failure(step, error) from error
             raise
 

@@ -18,6 +18,7 @@ _NO_PEER = re.compile(
 
 
 # While it dispatches, JAX raises some of these as a ValueError, beginning with XLA's code.
+# TensorStore's begin so too: a disk that is full is RESOURCE_EXHAUSTED, and no device's memory.
 _XLA_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
 
 
@@ -35,10 +36,10 @@ def meaning(error: BaseException) -> Meaning | None:
     while one is not None and one not in seen:
         seen.append(one)
         one = one.__cause__ or one.__context__
-    texts = [str(one) for one in seen if _is_device_error(one)]
-    for text in texts:
+    for one in filter(_is_device_error, seen):
+        text = str(one)
         first = text.strip().splitlines()[0] if text.strip() else ""
-        if _NO_MEMORY.search(text):
+        if isinstance(one, JaxRuntimeError) and _NO_MEMORY.search(text):
             return Meaning(
                 _CRASH,
                 "the device's memory does not suffice: take a smaller train.batch_size, more "

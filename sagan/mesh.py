@@ -115,18 +115,30 @@ class Devices:
           batch: host arrays whose `axis` is this process's share of the global batch.
           axis: position of the batch axis; in front of it are steps and discriminator updates.
         """
-        spec = PartitionSpec(*[None] * axis, AXIS)
 
         def put(x: np.ndarray) -> jax.Array:
+            to = self.abstract_shard(x, axis)
             if self.form == "shard_map":
-                return jax.make_array_from_process_local_data(NamedSharding(self._mesh, spec), x)
-            each = x.shape[axis] // self.local_count
-            x = x.reshape(*x.shape[:axis], self.local_count, each, *x.shape[axis + 1 :])
-            return jax.device_put(x, NamedSharding(self._local_mesh, spec))
+                return jax.make_array_from_process_local_data(to.sharding, x, to.shape)
+            return jax.device_put(x.reshape(to.shape), to.sharding)
 
         # A global array of many processes is assembled by a transfer JAX counts as implicit.
         with jax.transfer_guard("allow"):
             return jax.tree.map(put, batch)
+
+    def abstract_shard(self, part: Any, axis: int) -> Any:
+        """Gives shape, dtype and sharding of the array that `shard` makes of one.
+
+        Args:
+          part: shape and dtype of this process's part.
+        """
+        before, size, after = part.shape[:axis], part.shape[axis], part.shape[axis + 1 :]
+        if self.form == "shard_map":
+            mesh, sizes = self._mesh, (size // self.local_count * self.count,)
+        else:
+            mesh, sizes = self._local_mesh, (self.local_count, size // self.local_count)
+        spec = NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+        return jax.ShapeDtypeStruct((*before, *sizes, *after), part.dtype, sharding=spec)
 
     def describe_memory(self) -> dict[str, int] | None:
         """Gives the first device's memory statistics, where it keeps any."""
@@ -161,25 +173,23 @@ class Devices:
         )
         return jax.jit(mapped, donate_argnums=(0,))
 
+    @property
+    def compiles_ahead(self) -> bool:
+        """Whether `compile_ahead` can: over processes, pmap wants the arrays themselves."""
+        return self.form == "shard_map" or jax.process_count() == 1
 
-def compile_ahead(
-    compiled: Any, arguments: Callable[[], tuple[Any, ...]]
-) -> "concurrent.futures.Future[tuple[Any, ...]]":
-    """Compiles what `Devices.compile` gave in a thread, where a later call finds it.
+
+def compile_ahead(compiled: Any, *arguments: Any) -> concurrent.futures.Future[Any]:
+    """Traces what `Devices.compile` gave, and compiles it in a thread: a later call finds it.
 
     Args:
-      arguments: gives, in that thread, what the call will take, or shapes with shardings.
+      arguments: what the call will take, or shapes with shardings.
 
-    Returns: what `arguments` gave, once it is compiled.
+    Returns: a future that is done when the program is.
     """
-
-    def work() -> tuple[Any, ...]:
-        given = arguments()
-        compiled.lower(*given).compile()
-        return given
-
+    lowered = compiled.lower(*arguments)  # not in the thread: all of Python would be slower
     threads = concurrent.futures.ThreadPoolExecutor(1, "compile")
-    future = threads.submit(work)
+    future = threads.submit(lowered.compile)
     threads.shutdown(wait=False)
     return future
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -126,16 +125,16 @@ class _Run:
             with self._during("evaluation"):
                 self.evaluator = evaluator.evaluator_of(config)
         make = functools.partial(train_step.init, gan)
-        state = self._restore(devices.abstract(make)) if step else None
+        abstract = devices.abstract(make)
+        state = self._restore(abstract) if step else None
         self.goodput.switch("compile")
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
-        self.feed, self.ahead = self.pipeline.batches(step), None
-        if step < config.train.steps:  # by far the longest part of a start; all else is meanwhile
-            self.ahead = mesh.compile_ahead(
-                self.train, lambda: (devices.abstract(make), self.pipeline.data, next(self.feed))
-            )
+        self.ahead = None
+        if step < config.train.steps and devices.compiles_ahead:  # the longest part of a start
+            call = abstract, self.pipeline.data, self.pipeline.abstract()
+            self.ahead = mesh.compile_ahead(self.train, *call)
         self.state = devices.create(make) if state is None else state
         about = self.checkpoints.about(step) if step else {}
         self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
@@ -193,13 +192,12 @@ class _Run:
         return int(every > 0 and self.step % every == 0 and not scored)
 
     def _steps(self) -> None:
-        feed, detail, beginning = self.feed, "", None
+        feed, detail, beginning = self.pipeline.batches(self.step), "", None
         if self.step == 0 and self.config.sample.every_steps:
             state = self.devices.local(self.state)  # which the first step takes
             beginning = _copied((state.ema, state.g.stats["spectral_stats"]))
         if self.ahead is not None:
-            *_, batch = self.ahead.result()
-            feed = itertools.chain([batch], feed)
+            self.ahead.result()
         since, since_step = time.perf_counter(), self.step
         while self.step < self.config.train.steps:
             with self.goodput.during("input"):

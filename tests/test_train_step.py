@@ -170,16 +170,17 @@ def test_penalties_are_weighted_into_the_loss(penalty):
 
 
 @pytest.mark.parametrize("form", ["shard_map", "pmap"])
-def test_what_is_compiled_ahead_is_not_compiled_again(form):
+@pytest.mark.parametrize("resident_bytes", [10**6, 0])
+def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
+    config = changed(CONFIG, data={"resident_bytes": resident_bytes, "workers": 0})
     seam = Devices(form, devices=jax.devices()[:2])
-    gan = train_step.build(CONFIG, 2)
-    pipeline = Pipeline(CONFIG, data.load(CONFIG.data, 8), seam, 1)
+    gan = train_step.build(config, 2)
+    pipeline = Pipeline(config, data.load(config.data, 8), seam, 1)
+    assert pipeline.resident == (resident_bytes > 0)
     program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
     make = functools.partial(train_step.init, gan)
-    batch = next(pipeline.batches(0))
-    ahead = compile_ahead(program, lambda: (seam.abstract(make), pipeline.data, batch))
-    assert ahead.result()[-1] is batch
-    state = seam.create(make)
+    compile_ahead(program, seam.abstract(make), pipeline.data, pipeline.abstract()).result()
+    state, batch = seam.create(make), next(pipeline.batches(0))
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None

@@ -53,10 +53,15 @@ class _Share:
     def indices(self, step: int) -> Int[np.ndarray, "steps updates B"]:
         """Gives this process's images for the `steps` generator updates that start at `step`."""
         train = self._config.train
-        shape = (self._steps, train.d_steps_per_g_step, train.batch_size)
-        per_step = shape[1] * shape[2]
+        per_step = train.d_steps_per_g_step * train.batch_size
         images = order(self._config.seed, self.num_images, step * per_step, self._steps * per_step)
-        return images.reshape(shape)[..., self._begin : self._end].astype(np.int32)
+        images = images.reshape(*self.shape[:-1], train.batch_size)
+        return images[..., self._begin : self._end].astype(np.int32)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Steps, updates, and this process's part of a batch."""
+        return self._steps, self._config.train.d_steps_per_g_step, self._end - self._begin
 
 
 class _Reader(_Share):
@@ -107,6 +112,16 @@ class Pipeline:
         if isinstance(source, _packed.Held):
             whole = {"image": source.images, "label": source.labels}
             self.data = devices.replicate(whole)
+
+    def abstract(self) -> Any:
+        """Gives shapes, dtypes and shardings of what `batches` yields."""
+        shape, size = self._share.shape, self._config.model.image_size
+        parts = {"label": jax.ShapeDtypeStruct(shape, np.int32)}
+        if self.resident:
+            parts = {"index": parts["label"]}
+        else:
+            parts["image"] = jax.ShapeDtypeStruct((*shape, size, size, 3), np.uint8)
+        return {k: self._devices.abstract_shard(x, self.BATCH_AXIS) for k, x in parts.items()}
 
     def batches(self, step: int) -> Iterator[Any]:
         """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on.
