@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt32
 
 from sagan import gate, jaxprs, optim, registry, telemetry
@@ -131,7 +132,6 @@ def train_step(gan: Gan, state: TrainState, reals: Batch) -> tuple[TrainState, S
     decay = jnp.where(state.step + 1 < optim_config.ema_start_step, 0.0, optim_config.ema_decay)
     ema = optax.incremental_update(g.params, state.ema, 1 - decay)
     scalars = jax.tree.map(jnp.mean, d_scalars) | g_scalars
-    scalars |= telemetry.mechanisms({"g": g, "d": d}, gan.config.log.sigma)
     return TrainState(state.step + 1, state.key, g, d, ema), scalars
 
 
@@ -166,6 +166,7 @@ def program(
     state, scalars = _scan(step, state, batches)
     scalars = {k: x if k in (gate.SKIPPED, gate.SEEN) else x[-1] for k, x in scalars.items()}
     scalars["guard/skipped"] = state.step - optim.num_updates(state.g.opt_state)
+    scalars |= telemetry.mechanisms({"g": state.g, "d": state.d}, gan.config.log.sigma)
     return state, scalars
 
 
@@ -229,7 +230,7 @@ def _update_d(
         return loss, (scalars, carry)
 
     grads, scalars, _ = _mean_gradient(gan, part_loss, d.params, len(real.image), None)
-    scalars["grad_norm/d"] = optax.tree.norm(grads)
+    scalars["grad_norm/d"] = _norm(grads)
     return _apply(gan.d_optim, d, grads, {"spectral_stats": spectral.moved(vectors)}), scalars
 
 
@@ -253,7 +254,7 @@ def _update_g(
     grads, scalars, batch_stats = _mean_gradient(
         gan, part_loss, g.params, batch_size, g.stats["batch_stats"]
     )
-    scalars["grad_norm/g"] = optax.tree.norm(grads)
+    scalars["grad_norm/g"] = _norm(grads)
     stats = {"spectral_stats": spectral.moved(vectors), "batch_stats": batch_stats}
     return _apply(gan.g_optim, g, grads, stats), scalars
 
@@ -276,6 +277,10 @@ def _mean_gradient(
         sums = (grads, scalars) if sums is None else jax.tree.map(jnp.add, sums, (grads, scalars))
     grads, scalars = mean_over_devices(jax.tree.map(lambda x: x / parts, sums))
     return grads, scalars, carry
+
+
+def _norm(grads: Any) -> Array:
+    return jnp.linalg.norm(ravel_pytree(grads)[0])  # as one vector, which Adam takes it as too
 
 
 def _generate(

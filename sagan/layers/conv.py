@@ -4,6 +4,8 @@ Each is exact up to rounding, in the form that suits the device: `_conv_cpu.py` 
 an ordinary convolution, of 4x4 taps instead of 9 on 4 pixels where pixels repeat or are pooled.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -87,13 +89,13 @@ def _convolve(x, kernel):
         return x @ kernel[0, 0]
     if _on_cpu():
         return _conv_cpu.convolve(x, kernel)
-    return _general(x, kernel, padding="SAME")
+    return _general(x, kernel)
 
 
 def _upsample_convolve(x, kernel):
     if _on_cpu():
         return _conv_cpu.upsample_convolve(x, kernel)
-    return _general(x, _box_filtered(kernel), padding=((2, 2), (2, 2)), lhs_dilation=(2, 2))
+    return _unstride(x, _box_filtered(kernel[::-1, ::-1]).swapaxes(2, 3))
 
 
 def _convolve_pool(x, kernel):
@@ -101,13 +103,52 @@ def _convolve_pool(x, kernel):
         raise ValueError(f"ConvPool needs an even height and width, got {x.shape}")
     if _on_cpu():
         return _conv_cpu.convolve_pool(x, kernel)
-    return _general(x, _box_filtered(kernel) / 4, strides=(2, 2), padding=((1, 1), (1, 1)))
+    return _stride(x, _box_filtered(kernel) / 4)
 
 
-def _general(x, kernel, strides=(1, 1), **arguments):
-    return lax.conv_general_dilated(
-        x, kernel, strides, dimension_numbers=("NHWC", "HWIO", "NHWC"), **arguments
-    )
+def _general(x, kernel, strides=(1, 1), padding: Any = "SAME"):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+
+
+def _halved(x, kernel):
+    return _general(x, kernel, (2, 2), ((1, 1), (1, 1)))
+
+
+# A convolution of stride 2 and what its gradient by x is, each the other's gradient. Written so,
+# since XLA knows a convolution over spread pixels for cuDNN's only as the gradient of one with a
+# stride, its kernel reversed; else it fills in the zeros, and a kernel's gradient becomes a
+# convolution with a window as large as the map.
+@jax.custom_vjp
+def _stride(x, kernel):
+    return _halved(x, kernel)
+
+
+@jax.custom_vjp
+def _unstride(x, kernel):
+    b, h, w, _ = x.shape
+    kernel = lax.optimization_barrier(kernel)  # else its reversal is moved into how it was made
+    return _transposed(lambda y: _halved(y, kernel), (b, 2 * h, 2 * w, kernel.shape[2]), x)
+
+
+def _by_kernel(x, kernel, g):
+    """The gradient by `kernel` of the sum of `_stride(x, kernel) * g`."""
+    return _transposed(lambda kernel: _halved(x, kernel), kernel.shape, g)
+
+
+def _transposed(linear, shape, x):
+    transpose: Any = jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, x.dtype))
+    return transpose(x)[0]
+
+
+_stride.defvjp(
+    lambda x, kernel: (_stride(x, kernel), (x, kernel)),
+    lambda given, g: (_unstride(g, given[1]), _by_kernel(given[0], given[1], g)),
+)
+_unstride.defvjp(
+    lambda x, kernel: (_unstride(x, kernel), (x, kernel)),
+    lambda given, g: (_stride(g, given[1]), _by_kernel(g, given[1], given[0])),
+)
 
 
 def _box_filtered(kernel):

@@ -7,7 +7,7 @@ from tiny import CONFIG, changed
 
 from sagan.bench import flops
 from sagan.bench.game import Game
-from sagan.layers import conv
+from sagan.layers import conv, spectral
 
 
 def test_a_loop_counts_as_often_as_it_runs():
@@ -36,10 +36,11 @@ def test_a_loop_counts_as_often_as_it_runs():
 def test_the_training_step_as_on_accelerators_counts_like_the_unrolled_one(monkeypatch):
     """Two steps a dispatch, two updates of D a step: both loops on accelerators."""
     monkeypatch.setattr(conv, "_on_cpu", lambda: False)
+    monkeypatch.setattr(spectral, "_FILLED_UP_TO", 0)  # the zeros would be arithmetic too
     config = changed(CONFIG, train={"d_steps_per_g_step": 2, "batch_size": 4})
 
     def counted(looped):
-        monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if looped else "cpu")
+        monkeypatch.setattr(jax, "default_backend", lambda: "tpu" if looped else "cpu")
         game = Game(config)
         program, state = game.compile(), game.create()
         batch = jax.tree.map(lambda x: jnp.concatenate([x, x]), next(game.batches))
@@ -54,6 +55,17 @@ def test_the_training_step_as_on_accelerators_counts_like_the_unrolled_one(monke
     assert flops.matmuls(scanned) == pytest.approx(flops.matmuls(unrolled), rel=1e-3)
     # Nearly all of the arithmetic is in matrix products and convolutions.
     assert 0.6 < flops.matmuls(unrolled) / expected < 1.2
+
+
+def test_what_a_library_does_is_counted_though_xla_does_not(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    class Compiled:
+        def cost_analysis(self):
+            return {"flops": 3.0}
+
+    x = jnp.ones((8, 8))
+    assert flops.of_compiled(Compiled(), jax.make_jaxpr(lambda x: x @ x)(x)) == 2 * 8**3
 
 
 def test_a_strided_and_a_dilated_convolution():

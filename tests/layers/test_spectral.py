@@ -8,6 +8,12 @@ import pytest
 from sagan.layers import spectral
 
 
+@pytest.fixture(params=["cpu", "gpu"], autouse=True)
+def form(request, monkeypatch):
+    """Matrices one by one and in groups, whatever this machine has."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
 def _params():
     key = jax.random.key(0)
     return {
@@ -80,3 +86,43 @@ def test_agrees_with_torch():
         _ = wrapped.weight
     ours = spectral.normalize(params, spectral.iterate(params, stats))["kernel"]
     np.testing.assert_allclose(ours, wrapped.weight.detach().numpy().T, rtol=2e-4)
+
+
+def test_in_groups_as_one_by_one(monkeypatch):
+    """Matrices of many sizes: filled up, equal, alone; second gradients too."""
+    rng = np.random.default_rng(0)
+    sizes = {"a": (3, 3, 4, 8), "b": (10, 8), "c": (1, 1, 40, 2), "d": (10, 5), "e": (2, 9)}
+    params = {
+        name: {"kernel": jnp.asarray(rng.standard_normal(size), jnp.float32)}
+        for name, size in sizes.items()
+    }
+    stats = spectral.init(params, jax.random.key(1))
+    weights = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape)), params)
+
+    def pairs(*trees):
+        return zip(*map(jax.tree.leaves, trees), strict=True)
+
+    def found(backend):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        vectors = spectral.iterate(params, stats)
+
+        def weighted(params):
+            normalized = spectral.normalize(params, vectors)
+            return sum((x * y).sum() for x, y in pairs(weights, normalized))
+
+        def penalty(params):
+            return sum((g**2).sum() for g in jax.tree.leaves(jax.grad(weighted)(params)))
+
+        sigmas = spectral.sigmas(params, vectors)
+        assert list(vectors) == list(sigmas) == list(stats)
+        groups = spectral._groups(spectral._matrices(params, stats))
+        assert len(groups) == (5 if backend == "cpu" else 3)
+        normalized = spectral.normalize(params, vectors)
+        return vectors, sigmas, normalized, jax.grad(weighted)(params), jax.grad(penalty)(params)
+
+    jax.tree.map(
+        lambda one, grouped: np.testing.assert_allclose(grouped, one, rtol=1e-4, atol=1e-5),
+        found("cpu"), found("gpu"),
+    )  # fmt: skip
+    monkeypatch.setattr(spectral, "_FILLED_UP_TO", 0)
+    assert len(spectral._groups(spectral._matrices(params, stats))) == 5
