@@ -173,7 +173,12 @@ stage_bench() {
     bench "bench_imagenet128_$type.json" imagenet128 data.name=synthetic \
       train.batch_size="$batch_128" "$@" "model.dtype=$type" --repeats "$repeats" \
       --parts train,input --start --trace "$out/trace/imagenet128_$type"
+    bench "attention_$type.json" cifar10 "$@" "model.dtype=$type" --attention \
+      --batch-size $((batch < 4 ? 1 : batch / 4)) --repeats "$repeats" --out "$out/attention_$type.png"
   done
+  bench bench_imagenet128_flash.json imagenet128 data.name=synthetic \
+    train.batch_size="$batch_128" "$@" model.dtype=bfloat16 model.attention_form=flash \
+    --repeats "$repeats" --parts train --trace "$out/trace/imagenet128_flash"
   if [ -n "${PICTURES:-}" ]; then
     bench bench_folder_128.json folder "data.dir=$PICTURES" model.image_size=128 \
       model.attention=64 train.batch_size="$batch" "$@" --repeats "$repeats" --parts train,input
@@ -183,8 +188,6 @@ stage_bench() {
   bench sweep_size.json imagenet128 data.name=synthetic train.batch_size="$batch" "$@" \
     model.attention=16 --repeats "$repeats" --out "$out/sweep_size.png" \
     --sweep model.image_size=32,64,128
-  bench attention.json cifar10 "$@" --attention --batch-size $((batch < 4 ? 1 : batch / 4)) \
-    --repeats "$repeats" --out "$out/attention.png"
 }
 
 # At each size and batch every form of the peer alone, then its fastest by turns with ours.

@@ -57,8 +57,11 @@ class ModelConfig:
     attention: tuple[int, ...] = (16,)  # feature map sizes with self-attention; () is SNGAN
     attention_d: tuple[int, ...] | None = None  # for the discriminator, where it differs
     attention_variant: Literal["released", "paper"] = "released"
-    # auto: full below 64 px, from there on the same in less memory; local: near positions alone
-    attention_form: Literal["auto", "full", "memory_efficient", "local_1d", "local_2d"] = "auto"
+    # auto: full below 64 px, from there on memory_efficient; flash: one kernel of cuDNN's where it
+    # can, else memory_efficient, all of which are the same; local: near positions alone
+    attention_form: Literal["auto", "full", "memory_efficient", "flash", "local_1d", "local_2d"] = (
+        "auto"
+    )
     attention_block: int = 16  # local_2d: side of a block in px; local_1d: its square is the length
     spectral_norm_g: bool = True
     spectral_norm_d: bool = True

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from sagan.bench import flops, report
 from sagan.bench.timing import rate, say, spread, times
@@ -19,13 +21,19 @@ BLOCK = 16
 def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
     """Times one layer's value and gradient, of the released variant, at every size and form.
 
-    Returns: `rows`; `temporary_bytes` is what the compiled program needs beside its arguments.
+    Returns: `rows`; `temporary_bytes` is what the compiled program needs beside its arguments,
+      `difference_from_full` of the forms that are to equal it that of the gradients, in the 2-norm.
     """
     rows = []
     for size in SIZES:
-        for form in attend.FORMS:
+        full = None
+        for form in _forms(dtype):
             say(f"attention {form} at {size} px")
-            rows.append({"form": form, "size": size} | _one(form, size, batch_size, dtype, repeats))
+            row, gradients = _one(form, size, batch_size, dtype, repeats)
+            full = gradients if form == "full" else full
+            if form in attend.EXACT:
+                row["difference_from_full"] = _difference(gradients, full)
+            rows.append({"form": form, "size": size} | row)
     return {
         "devices": f"1 x {jax.devices()[0].device_kind}",
         "batch_size": batch_size,
@@ -36,7 +44,20 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
     }
 
 
-def _one(form: str, size: int, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
+def _forms(dtype: str) -> list[str]:
+    """The forms that are a computation of their own here."""
+    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype))
+    return [form for form in attend.FORMS if form != "flash" or flash]
+
+
+def _difference(one: Any, other: Any) -> float:
+    flat, expected = (np.asarray(ravel_pytree(x)[0], np.float64) for x in (one, other))
+    return float(np.linalg.norm(flat - expected) / np.linalg.norm(expected))
+
+
+def _one(
+    form: str, size: int, batch_size: int, dtype: str, repeats: int
+) -> tuple[dict[str, Any], Any]:
     layer = SelfAttention("released", form, BLOCK, dtype=jnp.dtype(dtype))
     x = jax.random.normal(jax.random.key(0), (batch_size, size, size, CHANNELS), dtype)
     params = jax.jit(layer.init)(jax.random.key(1), x[:, :4, :4])["params"]
@@ -53,13 +74,13 @@ def _one(form: str, size: int, batch_size: int, dtype: str, repeats: int) -> dic
         "temporary_bytes": found.get("temporary_bytes_per_device"),
         **{k: v for k, v in spread(seconds).items() if "least" not in k and "greatest" not in k},
         "images_per_second": rate(batch_size, seconds)["images_per_second"],
-    }
+    }, compiled(params, x)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Plots memory and time against the map's side."""
     panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}
-    for form in attend.FORMS:
+    for form in dict.fromkeys(row["form"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["form"] == form]
         sizes = [row["size"] for row in rows]
         if all(row["temporary_bytes"] for row in rows):

@@ -86,6 +86,8 @@ def matmuls(jaxpr: Any, *, loops: bool = True) -> float:
             total += _dot(equation)
         elif name == "conv_general_dilated":
             total += _convolution(equation)
+        elif name.startswith("dot_product_attention"):
+            total += _attention(equation)
         elif name == "cond":
             total += max(matmuls(branch, loops=loops) for branch in parts)
         else:
@@ -98,6 +100,16 @@ def _dot(equation: Any) -> float:
     (contracting, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracting)
+
+
+def _attention(equation: Any) -> float:
+    """cuDNN's: two products forwards and five backwards.
+
+    The gradient calls the forward pass again, which XLA merges with the first call: what is counted
+    for it stands for two of the five.
+    """
+    (b, t, n, width), s = equation.invars[0].aval.shape, equation.invars[1].aval.shape[1]
+    return (2 if "fwd" in equation.primitive.name else 3) * 2.0 * b * n * t * s * width
 
 
 def _convolution(equation: Any) -> float:

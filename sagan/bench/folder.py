@@ -66,9 +66,13 @@ def _speed(folder: Path) -> Iterable[str]:
     ]
     if turns:
         yield _section("By turns", turns)
-    for name, title in (("sweep_batch", "Batch"), ("sweep_size", "Size"), ("attention", "Forms")):
+    for name, about in (
+        ("sweep_batch", "Batch against cost"),
+        ("sweep_size", "Size against cost"),
+        ("attention_float32", "Forms of attention, float32"),
+        ("attention_bfloat16", "Forms of attention, bfloat16"),
+    ):
         found = _read(folder / f"{name}.json")
-        about = {"Forms": "Forms of attention"}.get(title, f"{title} against cost")
         yield _section(about, found["rows"], f"{name}.png") if found else _absent(about)
 
 
@@ -84,6 +88,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config": found["config"],
         "type": found["dtype"],
+        "attention": found.get("attention_form"),
         "batch": found["batch_size"],
         "images/s": train["images_per_second"],
         "quartiles": train["images_per_second_quartiles"],

@@ -62,6 +62,7 @@ class Game:
             "batch_size": self.config.train.batch_size,
             "image_size": self.config.model.image_size,
             "dtype": self.config.model.dtype,
+            "attention_form": self.config.model.attention_form,
             "steps_per_dispatch": self.steps,
         }
 

@@ -5,6 +5,7 @@ are not scaled; scores, softmax and sums of gradients over queries are float32.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ Gathered = Float[Array, "B H W V"]
 
 EFFICIENT_FROM_PX = 64  # from maps of this side on, `auto` never makes the whole map
 _CHUNK_SCORES = 1 << 18  # of one image at a time, 1 MiB
+_FLASH_CHANNELS = 128
+_FLASH_DTYPES = (jnp.bfloat16, jnp.float16)
 
 
 def gather(form: str, block: int, query: Queries, key: Keys, value: Values) -> Gathered:
@@ -25,8 +28,10 @@ def gather(form: str, block: int, query: Queries, key: Keys, value: Values) -> G
 
     Args:
       form: `full`; `memory_efficient`: the same, worked through in chunks of queries, forwards
-        and backwards; `local_1d`, `local_2d`: see there; `auto`: `memory_efficient` from 64 x 64
-        on, else `full`.
+        and backwards; `flash`: the same in one kernel of cuDNN's where that can do it (GPUs by
+        NVIDIA of compute capability 8 and up, 16-bit maps of up to 128 channels), elsewhere
+        `memory_efficient`; `local_1d`, `local_2d`: see there; `auto`: `memory_efficient` from
+        64 x 64 on, else `full`.
       block: of the local forms.
 
     Raises: ValueError for an unknown form, or a block that does not fit.
@@ -38,7 +43,9 @@ def gather(form: str, block: int, query: Queries, key: Keys, value: Values) -> G
         return _LOCAL[form](query, key, value, block)
     if form == "full":
         return _weighted(_softmax(_scores(query, key)), value, query.shape)
-    if form != "memory_efficient":
+    if form == "flash" and has_flash(max(query.shape[-1], value.shape[-1]), value.dtype):
+        return _flash(query, key, value)
+    if form not in ("memory_efficient", "flash"):
         raise ValueError(f"attention form {form!r}; allowed: auto, {', '.join(FORMS)}")
     return _memory_efficient(query, key, value)
 
@@ -110,6 +117,56 @@ def _memory_efficient(query: Queries, key: Keys, value: Values) -> Gathered:
     _, parts = lax.scan(lambda _, part: (None, one(key, value, part)), None, q)
     out = parts.swapaxes(0, 1).reshape(b, count * chunk, -1)
     return out[:, : h * w].reshape(b, h, w, -1)
+
+
+def has_flash(channels: int, dtype: Any) -> bool:
+    """Whether cuDNN's attention works for maps of so many channels on this process's devices."""
+    if jax.default_backend() != "gpu" or channels > _FLASH_CHANNELS or dtype not in _FLASH_DTYPES:
+        return False
+    capability = getattr(jax.local_devices()[0], "compute_capability", "")  # AMD's: gfx942
+    return capability[:1].isdigit() and float(capability) >= 8
+
+
+# What cuDNN does not do: widths that are no multiples of 8 or differ between keys and values, and
+# the second gradient, which penalties need. Keys' and queries' zeros add nothing to the scores.
+def _by_cudnn(query: Queries, key: Keys, value: Values) -> Gathered:
+    width = -(-max(query.shape[-1], value.shape[-1]) // 8) * 8
+
+    def one_head(x: Array) -> Array:
+        x = x.reshape(len(x), -1, 1, x.shape[-1])
+        return jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])])
+
+    out = jax.nn.dot_product_attention(
+        *(one_head(x) for x in (query, key, value)), scale=1.0, implementation="cudnn"
+    )
+    return out[..., : value.shape[-1]].reshape(*query.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _flash(query: Queries, key: Keys, value: Values) -> Gathered:
+    # The call that the gradient makes again, so that XLA makes one of the two.
+    return jax.vjp(_by_cudnn, query, key, value)[0]
+
+
+@jax.custom_vjp
+def _flash_gradient(query: Queries, key: Keys, value: Values, g: Gathered) -> tuple[Array, ...]:
+    return jax.vjp(_by_cudnn, query, key, value)[1](g)
+
+
+def _efficient_gradient(
+    query: Queries, key: Keys, value: Values, g: Gathered
+) -> tuple[Array, ...]:  # fmt: skip
+    return jax.vjp(_memory_efficient, query, key, value)[1](g)
+
+
+_flash.defvjp(
+    lambda *maps: (_flash(*maps), maps),
+    lambda maps, g: _flash_gradient(*maps, g),
+)
+_flash_gradient.defvjp(
+    lambda *given: (_flash_gradient(*given), given),
+    lambda given, g: jax.vjp(_efficient_gradient, *given)[1](g),
+)
 
 
 def local_1d(query: Queries, key: Keys, value: Values, block: int) -> Gathered:
@@ -216,4 +273,5 @@ def _require(form: str, block: int, query: Array, key: Array) -> None:
 
 _LOCAL: Mapping[str, Callable] = {"local_1d": local_1d, "local_2d": local_2d}
 _SEEN: Mapping[str, Callable] = {"local_1d": _seen_1d, "local_2d": _seen_2d}
-FORMS = ("full", "memory_efficient", *_LOCAL)
+EXACT = ("full", "memory_efficient", "flash")  # the same function, computed in other ways
+FORMS = (*EXACT, *_LOCAL)

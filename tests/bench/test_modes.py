@@ -174,6 +174,8 @@ def test_forms_of_attention_are_measured_and_drawn(monkeypatch, tmp_path, capsys
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["form"], row["size"]) for row in rows][3:5] == [("local_2d", 8), ("full", 16)]
     assert all(row["seconds_median"] > 0 and row["temporary_bytes"] > 0 for row in rows)
+    apart = [row.get("difference_from_full") for row in rows[:4]]
+    assert apart[0] == 0 and apart[1] < 1e-5 and apart[2:] == [None, None]
     assert path.stat().st_size > 5000
 
 

@@ -2,12 +2,14 @@
 
 import functools
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sagan.bench import flops
 from sagan.layers import attend
 from sagan.layers.attention import SelfAttention
 
@@ -43,15 +45,16 @@ def test_memory_efficient_equals_full(monkeypatch, pooled, chunk_scores):
     _close(_with_gradient("memory_efficient", 0, maps), _with_gradient("full", 0, maps))
 
 
+def _penalty(form):
+    def gradient_norm(*maps):
+        out = jax.grad(lambda *m: (attend.gather(form, 0, *m) ** 2).sum(), (0, 1, 2))(*maps)
+        return sum((x**2).sum() for x in out)
+
+    return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*_maps(4))
+
+
 def test_memory_efficient_has_the_second_gradient_that_penalties_need():
-    def penalty(form):
-        def gradient_norm(*maps):
-            out = jax.grad(lambda *m: (attend.gather(form, 0, *m) ** 2).sum(), (0, 1, 2))(*maps)
-            return sum((x**2).sum() for x in out)
-
-        return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*_maps(4))
-
-    _close(penalty("memory_efficient"), penalty("full"), atol=2e-3)
+    _close(_penalty("memory_efficient"), _penalty("full"), atol=2e-3)
 
 
 def test_gradients_of_chunks_add_up_in_float32(monkeypatch):
@@ -67,6 +70,87 @@ def test_gradients_of_chunks_add_up_in_float32(monkeypatch):
     assert float(jnp.abs(found / exact - 1).max()) < 0.006  # half a unit of bfloat16: 0.004
 
 
+@pytest.fixture
+def cudnn(monkeypatch):
+    """An NVIDIA GPU by name; what cuDNN is asked for is done by jax's own formulation."""
+    device = types.SimpleNamespace(compute_capability="9.0")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    theirs, asked = jax.nn.dot_product_attention, []
+
+    def attention(query, key, value, *, scale, implementation):
+        assert implementation == "cudnn"
+        assert query.ndim == 4 and query.shape[2] == 1
+        asked.append(query.shape[3])
+        return theirs(query, key, value, scale=scale, implementation="xla")
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    return types.SimpleNamespace(device=device, asked=asked)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize(("channels", "width"), [((3, 5), 8), ((8, 32), 32), ((17, 16), 24)])
+def test_flash_equals_full_and_gives_cudnn_widths_that_it_does(
+    monkeypatch, cudnn, pooled, channels, width
+):
+    monkeypatch.setattr(attend, "_FLASH_DTYPES", (jnp.float32,))  # where equality is to be seen
+    maps = _maps(8, pooled, channels)
+    _close(_with_gradient("flash", 0, maps), _with_gradient("full", 0, maps), atol=1e-4)
+    assert set(cudnn.asked) == {width}
+
+
+def test_flash_has_the_second_gradient_that_penalties_need(monkeypatch, cudnn):
+    monkeypatch.setattr(attend, "_FLASH_DTYPES", (jnp.float32,))
+    _close(_penalty("flash"), _penalty("full"), atol=2e-3)
+    assert cudnn.asked
+
+
+def test_flash_where_it_cannot_be(monkeypatch, cudnn):
+    def used(*, dtype=jnp.bfloat16, channels=(8, 32)):
+        cudnn.asked.clear()
+        maps = [x.astype(dtype) for x in _maps(8, True, channels)]
+        found = attend.gather("flash", 0, *maps)
+        asked = bool(cudnn.asked)
+        full = attend.gather("full", 0, *maps)
+        np.testing.assert_allclose(found.astype(float), full.astype(float), atol=0.05)
+        return asked
+
+    assert used()
+    assert not used(dtype=jnp.float32)
+    assert not used(channels=(8, 136))
+    for capability in ("7.5", "gfx942"):
+        cudnn.device.compute_capability = capability
+        assert not used()
+    cudnn.device.compute_capability = "12.0"
+    assert used()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert not used()
+
+
+@pytest.fixture
+def cudnn_by_name(monkeypatch):
+    """jax takes cuDNN for present, so that calls of it can be traced and lowered."""
+    calls = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(calls, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(calls, "check_compute_capability", lambda _: True)
+    monkeypatch.setattr(calls, "is_cuda_compute_capability_equal", lambda _: False)
+    monkeypatch.setattr(attend, "has_flash", lambda *_: True)
+
+
+def test_flash_calls_cudnn_and_its_arithmetic_is_counted(cudnn_by_name):
+    maps = [x.astype(jnp.bfloat16) for x in _maps(8, True, (8, 32))]
+
+    def loss(*maps):
+        return (attend.gather("flash", 0, *maps).astype(jnp.float32) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*maps)
+    text = gradient.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("@__cudnn$fmhaSoftmaxBackward") == 1
+    product = 2 * len(maps[0]) * 64 * 16 * 32
+    assert flops.matmuls(jax.make_jaxpr(loss)(*maps)) == 2 * product
+    assert flops.matmuls(gradient.jaxpr) == 7 * product
+
+
 def _temporary_bytes(form, block, size, batch=2):
     shapes = [(batch, n, n, c) for n, c in ((size, 8), (size // 2, 8), (size // 2, 32))]
     maps = [jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes]
@@ -78,7 +162,8 @@ def _temporary_bytes(form, block, size, batch=2):
 def test_memory_grows_with_the_image_not_with_its_square():
     """From 32 to 64 px a map of all pairs grows 16-fold, from 4 to 64 MiB for two images."""
     full, efficient, local_1d, local_2d = (
-        [_temporary_bytes(form, 16, size) for size in (32, 64)] for form in attend.FORMS
+        [_temporary_bytes(form, 16, size) for size in (32, 64)]
+        for form in ("full", "memory_efficient", "local_1d", "local_2d")
     )
     whole_map = 4 * 2 * 4096 * 1024
     assert full[1] > whole_map
@@ -177,7 +262,7 @@ def test_blocks_that_do_not_fit(form, block, size, pooled, text):
 
 def test_unknown_form():
     with pytest.raises(
-        ValueError, match="'dense'; allowed: auto, full, memory_efficient, local_1d"
+        ValueError, match="'dense'; allowed: auto, full, memory_efficient, flash, local_1d"
     ):
         attend.gather("dense", 4, *_maps(4))
 
@@ -197,8 +282,9 @@ def test_a_layer_has_the_same_parameters_and_maps_in_every_form(variant):
     params = SelfAttention(variant).init(jax.random.key(0), x)["params"] | {
         "gamma": jnp.float32(0.7)
     }
-    for form, block in (("full", 0), ("memory_efficient", 0), ("local_1d", 4), ("local_2d", 4)):
-        layer = SelfAttention(variant, form, block)
+    blocks = {"local_1d": 4, "local_2d": 4}
+    for form in attend.FORMS:
+        layer = SelfAttention(variant, form, blocks.get(form, 0))
         shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
         assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
         y, found = layer.apply({"params": params}, x, mutable=["intermediates"])

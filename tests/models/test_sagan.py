@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sagan.config import ModelConfig
+from sagan.layers import attend
 from sagan.models import sagan
 from sagan.typed import ConfigError
 
@@ -238,7 +239,7 @@ def test_the_label_moves_the_logit_by_its_projection_alone():
 
 
 def test_forms_of_attention_share_parameters_and_blocks_are_checked():
-    for form in ("full", "memory_efficient", "local_1d", "local_2d"):
+    for form in attend.FORMS:
         config = ModelConfig(
             image_size=128, num_classes=10, attention=(128,), attention_d=(64,), attention_form=form
         )
