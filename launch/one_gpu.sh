@@ -255,11 +255,11 @@ stage_score() {
 }
 
 stage_gate() {
-  local judged=(eval.features=classifier eval.best_metric=classifier_fid
-    "eval.metrics=classifier_fid,classifier_score,class_accuracy" "eval.num_images=$real")
-  local steps=${SEEDS_STEPS:-2000}
-  bench gate.json cifar10 "${cifar[@]}" "train.steps=$steps" "${judged[@]}" \
-    --against-float32 "$out/gate"
+  # Without RESNET the judge is fitted on the data first.
+  local judge=${RESNET:+cifar_resnet} steps=${SEEDS_STEPS:-2000}
+  bench gate.json cifar10 "${cifar[@]}" "train.steps=$steps" "eval.features=${judge:-classifier}" \
+    "eval.metrics=classifier_fid,classifier_score,class_accuracy" eval.best_metric=classifier_fid \
+    "eval.num_images=$real" --against-float32 "$out/gate" ${RESNET:+--weights "$RESNET"}
 }
 
 for stage in "${stages[@]}"; do

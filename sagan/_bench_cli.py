@@ -45,6 +45,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verb.add_argument(
         "--parts", type=_parts, default=_USUAL, metavar="A,B", help=f"of {', '.join(_PARTS)}"
     )
+    verb.add_argument(
+        "--weights", type=Path, metavar="FILE", help="of the network that --against-float32 uses"
+    )
     verb.add_argument("--features", action="store_true", help="the Inception network too")
     verb.add_argument("--start", action="store_true", help="time to the first step, twice, too")
     verb.add_argument("--trace", type=Path, metavar="DIR", help="profile a few steps into DIR")
@@ -76,6 +79,8 @@ def _bench(args: argparse.Namespace) -> int:
     moded = args.attention or args.sweep or args.beside or args.against_cpu or args.against_float32
     require(len(names) == 1 or not moded, "only one config with --sweep, --beside, --against-…")
     require(not (args.trace and moded), "--trace goes with no other mode")
+    if args.weights and not args.against_float32:
+        raise ConfigError("--weights goes with --against-float32")
     from sagan.bench import report
 
     report.check_picture(args.out)
@@ -144,7 +149,7 @@ def _gate(args: argparse.Namespace, words: list[str]) -> int:
 
     require(args.out is None, "--out: --against-float32 draws nothing")
     try:
-        result = gate.run(words, args.against_float32)
+        result = gate.run(words, args.against_float32, weights=args.weights)
     except gate.Stopped as error:
         return error.status
     report.show([result], as_json=args.json)

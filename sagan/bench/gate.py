@@ -29,18 +29,25 @@ class Stopped(Exception):
         self.status = status
 
 
-def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+def run(
+    words: Sequence[str],
+    workdir: Path,
+    *,
+    weights: Path | None = None,
+    seeds: Sequence[int] = SEEDS,
+) -> dict[str, Any]:
     """Trains with every type and seed, and compares the scores at the end.
 
     Args:
       words: config and overrides, as typed; the config's `eval` says what is scored.
       workdir: of the runs, a folder for each.
+      weights: of the network that `eval.features` names, where it is not found by itself.
 
     Returns: `scores` by type and metric, and for each metric whether the types' means differ by no
       more than seeds do: Welch's t-test at 5 %.
 
     Raises:
-      Stopped: a training did not get to its end.
+      Stopped: a training or its scoring did not get to its end.
       ConfigError: it left no scores.
     """
     found: dict[str, dict[str, list[float]]] = {dtype: {} for dtype in DTYPES}
@@ -48,11 +55,11 @@ def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) ->
         for dtype in DTYPES:
             folder = workdir / f"{dtype}-{seed}"
             say(f"training in {dtype}, seed {seed}, in {folder}")
-            fixed = [f"seed={seed}", f"model.dtype={dtype}", "eval.at_end=true"]
-            command = [sys.executable, "-m", "sagan", "train", *words, *fixed]
-            status = _end_of([*command, "--workdir", str(folder)])
-            if status:
-                raise Stopped(status)
+            at_end = "false" if weights else "true"
+            fixed = [f"seed={seed}", f"model.dtype={dtype}", f"eval.at_end={at_end}"]
+            _to_the_end("train", *words, *fixed, "--workdir", str(folder))
+            if weights:
+                _to_the_end("eval", str(folder), "--weights", str(weights))
             for name, value in _scores(folder).items():
                 found[dtype].setdefault(name, []).append(value)
     reference, other = (found[dtype] for dtype in DTYPES)
@@ -66,8 +73,14 @@ def run(words: Sequence[str], workdir: Path, *, seeds: Sequence[int] = SEEDS) ->
     }
 
 
+def _to_the_end(*words: str) -> None:
+    status = _end_of([sys.executable, "-m", "sagan", *words])
+    if status:
+        raise Stopped(status)
+
+
 def _end_of(command: Sequence[str]) -> int:
-    """Runs a training; being asked to stop is passed on to it, and its saving waited for."""
+    """Runs a command; being asked to stop is passed on to it, and its saving waited for."""
     # What it prints at the end is no part of our output.
     process = subprocess.Popen(command, stdout=sys.stderr)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

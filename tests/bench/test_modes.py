@@ -138,6 +138,26 @@ def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, cap
     assert cli.main(words) == 42  # stopped: the same command goes on
 
 
+def test_scores_by_given_weights_come_from_a_command_of_their_own(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def end_of(command):
+        asked.append(command[3:])
+        if command[3] == "eval":
+            (Path(command[4]) / "eval").mkdir(parents=True)
+            (Path(command[4]) / "eval" / "9.json").write_text('{"metrics": {"score": 1}}')
+        return 0
+
+    monkeypatch.setattr(gate, "_end_of", end_of)
+    words = ["bench", "debug", "--against-float32", str(tmp_path), "--weights", "w.npz"]
+    assert cli.main(words) == 0
+    assert [command[0] for command in asked] == ["train", "eval"] * 6
+    assert all("eval.at_end=false" in command for command in asked[::2])
+    assert all(command[2:] == ["--weights", "w.npz"] for command in asked[1::2])
+    assert cli.main(["bench", "debug", "--weights", "w.npz"]) == 2
+    assert "--weights goes with --against-float32" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("does", "status"), [("sys.exit(42)", 42), ("os.kill(os.getpid(), 9)", 137)]
 )
