@@ -6,10 +6,10 @@ as `pmap`. Both compile the same per-device program, so they give the same bits,
 state is one replicated array, which restores on any topology.
 """
 
-import concurrent.futures
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -76,7 +76,13 @@ class Devices:
 
     def create(self, make: Callable[[], Any]) -> Any:
         """Computes a pytree once per process, identically, as one replicated global array each."""
-        return jax.jit(make, out_shardings=self._replicated, compiler_options=_run_once())()
+        return self.create_ahead(make).result()
+
+    def create_ahead(self, make: Callable[[], Any]) -> Future[Any]:
+        """Begins what `create` does: it is compiled and run in a thread."""
+        options = _run_once()
+        lowered = jax.jit(make, out_shardings=self._replicated, compiler_options=options).lower()
+        return _in_thread(lambda: lowered.compile()())
 
     def abstract(self, make: Callable[[], Any]) -> Any:
         """Gives the shapes, dtypes and shardings of what `create` would make."""
@@ -179,7 +185,7 @@ class Devices:
         return self.form == "shard_map" or jax.process_count() == 1
 
 
-def compile_ahead(compiled: Any, *arguments: Any) -> concurrent.futures.Future[Any]:
+def compile_ahead(compiled: Any, *arguments: Any) -> Future[Any]:
     """Traces what `Devices.compile` gave, and compiles it in a thread: a later call finds it.
 
     Args:
@@ -187,9 +193,13 @@ def compile_ahead(compiled: Any, *arguments: Any) -> concurrent.futures.Future[A
 
     Returns: a future that is done when the program is.
     """
-    lowered = compiled.lower(*arguments)  # not in the thread: all of Python would be slower
-    threads = concurrent.futures.ThreadPoolExecutor(1, "compile")
-    future = threads.submit(lowered.compile)
+    return _in_thread(compiled.lower(*arguments).compile)
+
+
+def _in_thread(work: Callable[[], Any]) -> Future[Any]:
+    """Starts what waits for XLA alone: two threads of Python would slow each other down."""
+    threads = ThreadPoolExecutor(1, "compile")
+    future = threads.submit(work)
     threads.shutdown(wait=False)
     return future
 
@@ -198,7 +208,7 @@ def _run_once() -> dict[str, bool | int]:
     """Gives compiler options for a program that runs once: on the CPU, LLVM's work is the cost."""
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 
 
 def check_split(config: Config, devices: Devices) -> None:

@@ -128,14 +128,16 @@ class _Run:
         abstract = devices.abstract(make)
         state = self._restore(abstract) if step else None
         self.goodput.switch("compile")
+        # Long and longest parts of a start, both under way while Python goes on.
+        created = devices.create_ahead(make) if state is None else None
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
         self.ahead = None
-        if step < config.train.steps and devices.compiles_ahead:  # the longest part of a start
+        if step < config.train.steps and devices.compiles_ahead:
             call = abstract, self.pipeline.data, self.pipeline.abstract()
             self.ahead = mesh.compile_ahead(self.train, *call)
-        self.state = devices.create(make) if state is None else state
+        self.state = created.result() if created else state
         about = self.checkpoints.about(step) if step else {}
         self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
         self.speed = live.Speed(config, self.per_dispatch)
