@@ -22,10 +22,10 @@ _SIGNIFICANCE = 0.05
 
 
 class Stopped(Exception):
-    """A training was stopped, or failed; `status` is how it ended."""
+    """A process was stopped, or failed; `status` is how it ended."""
 
     def __init__(self, status: int):
-        super().__init__(f"a training ended with {status}")
+        super().__init__(f"a process ended with {status}")
         self.status = status
 
 
@@ -47,10 +47,13 @@ def run(
       more than seeds do: Welch's t-test at 5 %.
 
     Raises:
-      Stopped: a training or its scoring did not get to its end.
+      Stopped: a run or its scoring did not get to its end, or the weights are not that network's.
       ConfigError: it left no scores.
     """
     found: dict[str, dict[str, list[float]]] = {dtype: {} for dtype in DTYPES}
+    if weights:
+        say(f"the real side of the scores, by {weights}")  # wrong ones end this, before training
+        _to_the_end("reference", *words, "--weights", str(weights))
     for seed in seeds:
         for dtype in DTYPES:
             folder = workdir / f"{dtype}-{seed}"

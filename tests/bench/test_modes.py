@@ -139,10 +139,12 @@ def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, cap
 
 
 def test_scores_by_given_weights_come_from_a_command_of_their_own(monkeypatch, tmp_path, capsys):
-    asked = []
+    asked, wrong = [], 2
 
     def end_of(command):
         asked.append(command[3:])
+        if command[3] == "reference":
+            return wrong
         if command[3] == "eval":
             (Path(command[4]) / "eval").mkdir(parents=True)
             (Path(command[4]) / "eval" / "9.json").write_text('{"metrics": {"score": 1}}')
@@ -150,7 +152,11 @@ def test_scores_by_given_weights_come_from_a_command_of_their_own(monkeypatch, t
 
     monkeypatch.setattr(gate, "_end_of", end_of)
     words = ["bench", "debug", "--against-float32", str(tmp_path), "--weights", "w.npz"]
+    assert cli.main(words) == 2
+    assert asked == [["reference", "debug", "--weights", "w.npz"]]  # nothing was trained with it
+    asked, wrong = [], 0
     assert cli.main(words) == 0
+    assert asked.pop(0)[0] == "reference"
     assert [command[0] for command in asked] == ["train", "eval"] * 6
     assert all("eval.at_end=false" in command for command in asked[::2])
     assert all(command[2:] == ["--weights", "w.npz"] for command in asked[1::2])
