@@ -1,12 +1,20 @@
 """One finished run, made once, that tests copy and then harm."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import runs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _can_be_interrupted():
+    """Lets what tests start hear Ctrl-C: a shell's job in the background inherits deafness."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
