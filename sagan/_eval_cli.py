@@ -1,6 +1,7 @@
 """The arguments of `sagan eval`, `sagan reference` and `sagan compare`; their work is elsewhere."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from sagan.typed import ConfigError, require
@@ -127,25 +128,31 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _eval_run(args: argparse.Namespace, workdir: Path) -> int:
-    from sagan import evaluate, join
+    psi = args.truncation
+    require(psi is None or 0 < psi <= 1, f"--truncation {psi}; allowed: (0, 1]")
+    from sagan import evaluate, join, watch
 
     join.initialize()
-    evaluate.run(
-        workdir,
-        step=args.step,
-        metrics=args.metrics,
-        num_images=args.num_images,
-        features=args.features,
-        weights=args.weights,
-        resizer=args.resizer,
-        reference=args.reference,
-        num_real=args.num_real,
-        seeds=args.seeds,
-        truncation=args.truncation,
-        watch=args.watch,
-        watch_timeout_seconds=args.watch_timeout,
-        as_json=args.json,
-    )
+    try:
+        evaluate.run(
+            workdir,
+            step=args.step,
+            metrics=args.metrics,
+            num_images=args.num_images,
+            features=args.features,
+            weights=args.weights,
+            resizer=args.resizer,
+            reference=args.reference,
+            num_real=args.num_real,
+            seeds=args.seeds,
+            truncation=psi,
+            watch=args.watch,
+            watch_timeout_seconds=args.watch_timeout,
+            as_json=args.json,
+        )
+    except watch.UnfiledError as error:
+        print(f"sagan: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -184,8 +191,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _numbers(text: str) -> tuple[int, ...]:
     numbers = tuple(int(word) for word in _words(text))
-    if not numbers or min(numbers) < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}; wanted numbers such as 0,1,2")
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted numbers below 2**32, such as 0,1,2")
     return numbers
 
 

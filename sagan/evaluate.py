@@ -1,6 +1,6 @@
 """Scores a run's checkpoints, once or as they appear, and any other images.
 
-`run` files its results in the work directory as `eval/<step>.json`; `run_images` prints them.
+`run` files its results in the work directory under `eval/`; `run_images` prints them.
 """
 
 import json
@@ -57,6 +57,7 @@ def run(
     Raises:
       ConfigError: metrics, network, reference and numbers of images that do not fit.
       CheckpointError: no usable checkpoint.
+      UnfiledError: the work directory cannot be written; what was computed is printed before.
     """
     if watch:
         _await_config(workdir, watch_timeout_seconds)
@@ -80,7 +81,13 @@ def run(
         num_real=num_real,
     )
     evaluator.check(number, labelled)
-    job = Job(workdir, evaluator, number, seeds, truncation)
+    own = (
+        number == config.eval.num_images
+        and features in (None, config.eval.features)
+        and (weights, resizer, reference, num_real) == (None, "tf", None, None)
+        and (tuple(seeds), truncation) == ((0,), None)
+    )
+    job = Job(workdir, evaluator, number, seeds, truncation, own)
     if watch:
         rows = job.watch(watch_timeout_seconds)
     elif step == "all":
@@ -90,7 +97,14 @@ def run(
         rows = [job.score(n, must=True) for n in wanted]
     if extract.Share.of_this_process().index == 0 and rows:
         show(rows, as_json=as_json)
+    job.require_filed()
     return rows
+
+
+def is_scored(workdir: Path, step: int, evaluator: Evaluator) -> bool:
+    """Says whether a step has the scores that its run's config asks for."""
+    config = checkpoint.read_config(workdir)
+    return Job(workdir, evaluator, config.eval.num_images).is_done(step)
 
 
 def _await_config(workdir: Path, timeout_seconds: float) -> None:

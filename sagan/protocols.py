@@ -64,14 +64,25 @@ def of_files() -> dict[str, Any]:
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Lists, as `field: a / b`, what makes scores of two fingerprints incomparable."""
+    passed_over = set(_NOT_COMPARED)
+    if _is_of_files(a) or _is_of_files(b):
+        passed_over.update(_OF_GENERATOR)
     found = []
-    for field in sorted({*a, *b} - _NOT_COMPARED):
-        x, y = a.get(field), b.get(field)
-        if field in _OF_GENERATOR and (x is None or y is None):
-            continue
+    for field in sorted({*a, *b} - passed_over):
+        x, y = _value(a, field), _value(b, field)
         if x != y:
             found.append(f"{field}: {x!r} / {y!r}")
     return found
+
+
+def _is_of_files(protocol: Mapping[str, Any]) -> bool:
+    return all(protocol.get(field) is None for field in _OF_GENERATOR)
+
+
+def _value(protocol: Mapping[str, Any], field: str) -> Any:
+    """Reads a field; latents that were not truncated are those of psi = 1."""
+    value = protocol.get(field)
+    return 1.0 if field == "truncation" and value is None else value
 
 
 def warnings(metric: Metric, width: int, num_fake: int, num_real: int | None) -> list[str]:

@@ -1,7 +1,14 @@
-"""Scores on disk and on the terminal: `eval/<step>.json`, tables, events, a plot over steps."""
+"""Scores on disk and on the terminal: `eval/<step>.json`, tables, events, a plot over steps.
 
+`eval/<step>.json` has the scores that the run's config asks for, or the newest if it has none of
+those; scores of other protocols are in `eval/others/<step>.<hash of the fingerprint>.json`.
+"""
+
+import contextlib
+import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +18,7 @@ from sagan.config import Config, ConfigError
 from sagan.metrics import find
 
 FOLDER = "eval"
+OTHERS = "others"  # out of the way of whoever lists the steps that were scored
 
 
 def path_of(workdir: Path, step: int) -> Path:
@@ -26,9 +34,49 @@ def read(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a result of `sagan eval` ({error})") from error
-    if not isinstance(result, dict) or not {"metrics", "protocol"} <= set(result):
+    if not _is_result(result):
         raise ConfigError(f"{path}: not a result of `sagan eval` (no metrics, protocol)")
     return result
+
+
+def _is_result(value: Any) -> bool:
+    """Says whether all is there that is read of a result without looking first."""
+    if not isinstance(value, dict):
+        return False
+    metrics, protocol = value.get("metrics"), value.get("protocol")
+    if not isinstance(metrics, dict) or not isinstance(protocol, dict):
+        return False
+    numbers = all(isinstance(number, int | float) for number in metrics.values())
+    resizer = protocol.get("resizer", 0)  # it may be null, but not absent
+    named = resizer is None or isinstance(resizer, str)
+    return numbers and named and isinstance(protocol.get("num_fake"), int)
+
+
+def filed(workdir: Path, step: int, protocol: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Finds the scores that a step has under this very fingerprint; None if there are none."""
+    protocol = _as_stored(protocol)
+    for path in (path_of(workdir, step), _beside(workdir, step, protocol)):
+        with contextlib.suppress(ConfigError):
+            result = read(path)
+            if result["protocol"] == protocol:
+                return result
+    return None
+
+
+def _as_stored(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(protocol))
+
+
+def _beside(workdir: Path, step: int, protocol: Mapping[str, Any]) -> Path:
+    """Names the file of scores that are not in `eval/<step>.json`."""
+    text = json.dumps(protocol, sort_keys=True)
+    short = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return workdir / FOLDER / OTHERS / f"{step}.{short}.json"
+
+
+def _is_own(result: Mapping[str, Any]) -> bool:
+    """Says whether the run's config asks for these scores; older files do not tell."""
+    return bool(result.get("own", True))
 
 
 def read_all(workdir: Path) -> dict[int, dict[str, Any]]:
@@ -43,27 +91,63 @@ def read_all(workdir: Path) -> dict[int, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def write(workdir: Path, result: Mapping[str, Any]) -> list[str]:
-    """Files one checkpoint's scores, beside those it already has under the same fingerprint.
+def _scores_by_step(workdir: Path) -> dict[int, dict[str, float]]:
+    """Gathers all scores, those that lie beside too; of one name, those in `eval/<step>.json`."""
+    found: dict[int, dict[str, float]] = {}
+    for path in sorted((workdir / FOLDER / OTHERS).glob("*.json")):
+        step = path.name.partition(".")[0]
+        if step.isdigit():
+            with contextlib.suppress(ConfigError):
+                found.setdefault(int(step), {}).update(read(path)["metrics"])
+    for number, result in read_all(workdir).items():
+        found.setdefault(number, {}).update(result["metrics"])
+    return dict(sorted(found.items()))
 
-    Returns: lines about scores that had another fingerprint and are replaced.
+
+def write(workdir: Path, result: Mapping[str, Any]) -> list[str]:
+    """Files one checkpoint's scores, with those it already has under the same fingerprint.
+
+    Scores that are the run's own (`own`) keep their place: it is by them that the best checkpoint
+    is kept, however often the step is scored in another way.
+
+    Returns: lines about scores of several fingerprints, and where they are.
     """
-    path = path_of(workdir, result["step"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    notes, merged = [], dict(result)
-    if path.exists():
-        try:
-            old = read(path)
-        except ConfigError:
-            old = {"metrics": {}, "protocol": {}}
-        if old["protocol"] == result["protocol"]:
-            merged["metrics"] = old["metrics"] | result["metrics"]
-            earlier = [w for w in old.get("warnings", []) if w not in result["warnings"]]
-            merged["warnings"] = earlier + list(result["warnings"])
-        elif old["metrics"]:
-            notes.append(f"{path.name} replaces {scores(old)}, measured with another protocol")
-    writers.replace_text(path, json.dumps(merged, indent=2) + "\n")
+    step, protocol = result["step"], _as_stored(result["protocol"])
+    path, beside = path_of(workdir, step), _beside(workdir, step, protocol)
+    merged, notes = _merged(filed(workdir, step, protocol), result), []
+    old = None
+    with contextlib.suppress(ConfigError):  # none yet, or damaged: it is replaced
+        old = read(path)
+    if old is not None and old["protocol"] != protocol:
+        if _is_own(old) and not _is_own(merged):
+            _put(beside, merged)
+            place = f"{OTHERS}/{beside.name}"
+            return [f"{path.name} keeps the run's own {scores(old)}; this is in {place}"]
+        aside = _beside(workdir, step, old["protocol"])
+        _put(aside, old)
+        place = f"{OTHERS}/{aside.name}"
+        notes.append(f"{scores(old)}, of another protocol, moved from {path.name} to {place}")
+    _put(path, merged)
+    beside.unlink(missing_ok=True)
     return notes
+
+
+def _merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds new scores to those of the same fingerprint."""
+    if old is None:
+        return dict(new)
+    earlier = [text for text in old.get("warnings", []) if text not in new["warnings"]]
+    return {
+        **new,
+        "own": _is_own(old) or _is_own(new),
+        "metrics": {**old["metrics"], **new["metrics"]},
+        "warnings": [*earlier, *new["warnings"]],
+    }
+
+
+def _put(path: Path, result: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writers.replace_text(path, json.dumps(result, indent=2) + "\n")
 
 
 def scores(result: Mapping[str, Any]) -> str:
@@ -77,7 +161,8 @@ def number(value: float) -> str:
 def best_step(workdir: Path, config: Config) -> int:
     """Finds the step with the best `eval.best_metric` among the results.
 
-    Only results with the newest one's fingerprint count: others do not compare.
+    Only results with the fingerprint of the newest one that is the run's own count, or of the
+    newest at all if none is: others do not compare.
 
     Raises: ConfigError if nothing was scored with that metric.
     """
@@ -95,7 +180,8 @@ def best_step(workdir: Path, config: Config) -> int:
             f"no {name} (eval.best_metric) among {workdir / FOLDER}/*.json; "
             f"measured: {', '.join(measured) or 'nothing'}"
         )
-    key, newest = keyed[max(keyed)]
+    own = [step for step, (_, result) in keyed.items() if _is_own(result)]
+    key, newest = keyed[max(own or keyed)]
     values = {
         step: result["metrics"][key]
         for step, (other, result) in keyed.items()
@@ -140,9 +226,9 @@ def plot(workdir: Path) -> Path | None:
     """Draws every metric against the step into `eval/metrics.png`; None if nothing was scored."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
-    results = read_all(workdir)
+    results = _scores_by_step(workdir)
     hidden = ("_sd", "_worst")
-    keys = list(dict.fromkeys(k for r in results.values() for k in r["metrics"]))
+    keys = list(dict.fromkeys(k for values in results.values() for k in values))
     keys = [key for key in keys if not key.endswith(hidden)]
     if not keys:
         return None
@@ -150,16 +236,19 @@ def plot(workdir: Path) -> Path | None:
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
     for place, key in enumerate(keys, start=1):
-        steps = [step for step, result in results.items() if key in result["metrics"]]
-        values = [results[step]["metrics"][key] for step in steps]
-        spread = [results[step]["metrics"].get(f"{key}_seed_sd", 0.0) for step in steps]
+        steps = [step for step, values in results.items() if key in values]
+        values = [results[step][key] for step in steps]
+        spread = [results[step].get(f"{key}_seed_sd", 0.0) for step in steps]
         axes = figure.add_subplot(rows, columns, place)
         axes.errorbar(steps, values, yerr=spread if any(spread) else None, marker="o", ms=4, lw=1)
         axes.set_title(key)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
     path = workdir / FOLDER / "metrics.png"
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=100)
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # a watcher and a trainer both draw
+    try:
+        figure.savefig(temporary, format="png", dpi=100)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path

@@ -1,6 +1,5 @@
 """A run's checkpoints under one protocol: scored once each, as they appear if wanted."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,36 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from sagan import checkpoint, extract, protocols, results
-from sagan.config import ConfigError
 from sagan.evaluator import Evaluator, evaluate_step
 
 POLL_SECONDS = 10.0
 
 
+class UnfiledError(Exception):
+    """Scores were computed, and could not be written to the work directory."""
+
+
 class Job:
-    """One run's checkpoints under one protocol."""
+    """One run's checkpoints under one protocol.
 
-    def __init__(self, workdir: Path, evaluator: Evaluator, num_images: int, seeds: Sequence[int],
-                 truncation: float | None):  # fmt: skip
+    Args:
+      own: whether that protocol is the one that the run's config asks for.
+    """
+
+    def __init__(self, workdir: Path, evaluator: Evaluator, num_images: int,
+                 seeds: Sequence[int] = (0,), truncation: float | None = None,
+                 own: bool = True):  # fmt: skip
         self._workdir, self._evaluator, self._num_images = workdir, evaluator, num_images
-        self._seeds, self._truncation = seeds, truncation
+        self._seeds, self._truncation, self._own = seeds, truncation, own
+        self._unfiled: OSError | None = None
 
-    def filed(self, step: int) -> dict[str, Any]:
-        return results.read(results.path_of(self._workdir, step))
-
-    def is_done(self, step: int) -> bool:
-        """Says whether the step already has these scores under this very fingerprint."""
-        try:
-            result = self.filed(step)
-        except ConfigError:
-            return False
+    def filed(self, step: int) -> dict[str, Any] | None:
+        """Gives the scores that the step has under this very fingerprint; None if none."""
         config = checkpoint.read_config(self._workdir)
         made = protocols.of_generator(config, self._seeds, self._truncation)
-        wanted = json.loads(json.dumps(self._evaluator.protocol(self._num_images, made)))
-        return result["protocol"] == wanted and all(
+        wanted = self._evaluator.protocol(self._num_images, made)
+        return results.filed(self._workdir, step, wanted)
+
+    def is_done(self, step: int) -> bool:
+        """Says whether the step already has all these scores under this very fingerprint."""
+        result = self.filed(step)
+        return result is not None and all(
             any(key == name or key.startswith(f"{name}_") for key in result["metrics"])
             for name in self._evaluator.keys(self._num_images)
         )
+
+    def require_filed(self) -> None:
+        """Raises: UnfiledError if scores could not be written; called once they were shown."""
+        if self._unfiled is not None:
+            raise UnfiledError(
+                f"the scores could not be filed in {self._workdir}: {self._unfiled}"
+            ) from self._unfiled
 
     def score(self, step: int, *, must: bool = False) -> Any:
         """Scores and files one step; None if it is damaged or pruned, unless it `must` be there."""
@@ -62,8 +75,12 @@ class Job:
             seeds=self._seeds,
             truncation=self._truncation,
         )
+        result["own"] = self._own
         if extract.Share.of_this_process().index == 0:
-            publish(self._workdir, result)
+            try:
+                publish(self._workdir, result)
+            except OSError as error:  # what took hours is shown all the same
+                self._unfiled = error
         return result
 
     def watch(self, timeout_seconds: float) -> list[dict[str, Any]]:
@@ -101,4 +118,7 @@ def publish(workdir: Path, result: Mapping[str, Any]) -> None:
     for note in results.write(workdir, result):
         print(f"sagan: {note}", file=sys.stderr)
     results.write_events(workdir, result["step"], result["metrics"])
-    results.plot(workdir)
+    try:
+        results.plot(workdir)
+    except Exception as error:  # the scores are filed: a picture ends no training
+        print(f"sagan: warning: eval/metrics.png was not drawn: {error}", file=sys.stderr)

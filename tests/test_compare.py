@@ -29,8 +29,9 @@ def test_alike_results_are_set_side_by_side(tmp_path, capsys):
 @pytest.mark.parametrize("field", [f for f in protocols.FIELDS if f not in ("seed", "reference")])
 def test_every_field_refuses(tmp_path, field):
     a = result(tmp_path / "a.json", {"fid50k": 10.0})
-    b = result(tmp_path / "b.json", {"fid50k": 10.0}, **{field: "another"})
-    with pytest.raises(ConfigError, match=f"not comparable.*{field}: .*'another'"):
+    another = 11 if field == "num_fake" else "another"
+    b = result(tmp_path / "b.json", {"fid50k": 10.0}, **{field: another})
+    with pytest.raises(ConfigError, match=f"not comparable.*{field}: .*{another!r}"):
         compare.run(a, b)
 
 
@@ -48,6 +49,19 @@ def test_images_from_elsewhere_compare_with_checkpoints(tmp_path, capsys):
     assert "11" in capsys.readouterr().out
 
 
+def test_checkpoints_compare_only_where_truncated_alike(tmp_path):
+    whole = result(tmp_path / "a.json", {"fid50k": 10.0}, truncation=None)
+    half = result(tmp_path / "b.json", {"fid50k": 11.0}, truncation=0.5)
+    one = result(tmp_path / "c.json", {"fid50k": 11.0}, truncation=1.0)
+    for pair in ((whole, half), (half, whole)):
+        with pytest.raises(ConfigError, match="not comparable.*truncation: "):
+            compare.run(*pair)
+    compare.run(whole, one)  # psi = 1 truncates nothing
+    for checkpoint in (whole, half):
+        files = result(tmp_path / "d.json", {"fid50k": 11.0}, **protocols.of_files())
+        compare.run(checkpoint, files)
+
+
 def test_a_work_directory_stands_for_its_last_result(tmp_path, capsys):
     result(tmp_path / "run/eval/9.json", {"fid50k": 9.0})
     result(tmp_path / "run/eval/10.json", {"fid50k": 10.0})
@@ -56,7 +70,21 @@ def test_a_work_directory_stands_for_its_last_result(tmp_path, capsys):
     assert "run:10" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '{"a": 1}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {}}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": null}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {"num_fake": "x", "resizer": "tf"}}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {"num_fake": 5, "resizer": 5}}',
+        '{"metrics": {"fid50k": null}, "protocol": {"num_fake": 5, "resizer": "tf"}}',
+        '{"metrics": [], "protocol": {"num_fake": 5, "resizer": "tf"}}',
+    ],
+)
 def test_what_is_no_result_is_refused(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
