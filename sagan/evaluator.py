@@ -1,5 +1,6 @@
 """A feature network, a real side and metrics, made once and ready to score images."""
 
+import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -184,17 +185,28 @@ def evaluator_of(
     Raises: ConfigError as `Evaluator` does, or if data or network cannot be opened.
     """
     size = config.model.image_size
-    source = data.load(config.data, size)
-    training = FromSource(source, size, f"{config.data.name}:{config.data.split}")
-    images = training
-    if reference is not None and not reference.endswith(".npz"):
-        images = reference_lib.open_images(reference, image_size=size)
-    extractor = load_extractor(features or config.eval.features, weights, resizer, lambda: training)
     batch_size = batch_size_of(config.eval.batch_size)
+
+    @functools.cache  # saved statistics need it for a classifier alone
+    def training() -> FromSource:
+        source = data.load(config.data, size)
+        return FromSource(source, size, f"{config.data.name}:{config.data.split}")
+
+    if reference is not None and reference.endswith(".npz"):
+        require(num_real is None, f"--num-real: {reference} is whole as it was saved")
+        real = functools.partial(reference_lib.load, Path(reference).expanduser())
+    elif reference is None:
+        real = _computed(training().part(num_real), batch_size)
+    else:
+        images = reference_lib.open_images(reference, image_size=size).part(num_real)
+        if config.model.num_classes is not None and images.num_classes is not None:
+            images = _renumbered(images, training())
+        real = _computed(images, batch_size)
+    extractor = load_extractor(features or config.eval.features, weights, resizer, training)
     return Evaluator(
         metrics or config.eval.metrics,
         extractor,
-        _real_side(reference, images.part(num_real), batch_size),
+        real,
         batch_size=batch_size,
         image_size=size,
     )
@@ -207,10 +219,30 @@ def batch_size_of(per_device: int) -> int:
     return per_device * jax.local_device_count()
 
 
-def _real_side(reference: str | None, images: FromSource, batch_size: int) -> RealSide:
+def _renumbered(images: FromSource, training: FromSource) -> FromSource:
+    """Numbers the reference's classes as the generator does, by name, before anything is read."""
+    if training.num_classes is None:
+        return images
+    unknown = [name for name in images.class_names if name not in training.class_names]
+    _require_classes(not unknown, images, training.class_names)
+    return images.with_classes(training.class_names)
+
+
+def _require_classes(
+    same: bool, real: FromSource | reference_lib.Reference, wanted: Sequence[str]
+) -> None:
+    def shown(names: Sequence[str]) -> str:
+        return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+    require(
+        same,
+        f"the reference {real.name} has classes {shown(real.class_names)}; "
+        f"the generator's are: {shown(wanted)}; give one with these, or without classes",
+    )
+
+
+def _computed(images: FromSource, batch_size: int) -> RealSide:
     def real(metrics: Sequence[Metric], extractor: Extractor) -> reference_lib.Reference:
-        if reference is not None and reference.endswith(".npz"):
-            return reference_lib.load(Path(reference).expanduser(), metrics, extractor)
         share = extract.Share.of_this_process()
         return reference_lib.of(images, metrics, extractor, batch_size=batch_size, share=share)
 
@@ -232,10 +264,20 @@ def evaluate_step(
       seeds: of latents and classes; with several, scores are means, `..._seed_sd` their spread.
 
     Returns: what `eval/<step>.json` holds.
+
+    Raises: ConfigError if classes are not numbered alike on both sides.
     """
+    from sagan.sampler import require_seed
+
     started = time.monotonic()
     num_classes = sampler.config.model.num_classes
     num_classes = num_classes if isinstance(num_classes, int) else None
+    real = evaluator.reference
+    if num_classes is not None and min(len(real.class_names), len(sampler.class_names)) > 1:
+        same = tuple(sampler.class_names) == real.class_names
+        _require_classes(same, real, sampler.class_names)
+    for seed in seeds:
+        require_seed(seed, "--seeds")
     rows, warnings = [], []
     for seed in seeds:
         labels = evaluator.labels(num_images, num_classes, seed)

@@ -8,9 +8,10 @@ import numpy as np
 from sagan import metrics as metrics_lib
 from sagan.features import Extractor
 from sagan.metrics import Batch, Metric, Spec, State
-from sagan.typed import ConfigError
+from sagan.typed import ConfigError, require
 from sagan.writers import Progress
 
+_CLASSIFIER_OUTPUT = "classifier_logits"  # one per class, in the order of the labels
 _FLUSH_IMAGES = 4096  # folded at a time: a state of sums is rewritten whole at each update
 
 
@@ -58,6 +59,18 @@ def check_outputs(extractor: Extractor, metrics: Sequence[Metric]) -> None:
         )
 
 
+def check_classes(extractor: Extractor, metrics: Sequence[Metric], num_classes: int | None) -> None:
+    """Raises: ConfigError if classes are compared with those of a classifier that has others."""
+    known = extractor.widths.get(_CLASSIFIER_OUTPUT)
+    for metric in metrics:
+        if metric.USES_LABELS and metric.OUTPUT == _CLASSIFIER_OUTPUT:
+            require(
+                num_classes in (None, known),
+                f"metric {metric.NAME}: the images have {num_classes} classes, those of "
+                f"--features {extractor.name} are {known}; allowed: the same on both sides",
+            )
+
+
 def fold(
     images: Images,
     metrics: Sequence[Metric],
@@ -77,6 +90,7 @@ def fold(
     Returns: states by `metrics.state_name`.
     """
     check_outputs(extractor, metrics)
+    check_classes(extractor, metrics, images.num_classes)
     folders = {metrics_lib.state_name(metric): metric for metric in metrics}
     outputs = sorted({metric.OUTPUT for metric in metrics})
     states = {

@@ -13,8 +13,8 @@ from sagan import data
 from sagan.config import ConfigError
 from sagan.data import Source
 from sagan.data._packed import arrays
-from sagan.data.folder import Folder, images_in
-from sagan.images import SUFFIXES, stored_size
+from sagan.data.folder import Folder, classes_of
+from sagan.images import stored_size
 from sagan.typed import require
 
 _SUBSET_SEED = 0
@@ -67,6 +67,8 @@ class FromSource:
 
         Raises: ConfigError if a class is not among them.
         """
+        if self.class_names == tuple(class_names):
+            return self
         unknown = [name for name in self.class_names if name not in class_names]
         require(
             not unknown,
@@ -77,6 +79,7 @@ class FromSource:
         renumbered._label_of = np.array([list(class_names).index(n) for n in self.class_names])
         renumbered.num_classes = len(class_names)
         renumbered.class_names = tuple(class_names)
+        renumbered.key = f"{self.key} as {', '.join(class_names)}"
         return renumbered
 
 
@@ -89,15 +92,9 @@ def open_folder(root: Path, image_size: int | None) -> FromSource:
 
     Raises: ConfigError if there are no images, unreadable ones, or several sizes.
     """
-    files = images_in(root)
-    require(bool(files), f"{root}: no images; looked for {', '.join(SUFFIXES)}")
-    above = [path for path in files if path.parent == root]
-    if above and len(above) != len(files):
-        raise ConfigError(
-            f"{root} has both images ({above[0].name}) and folders of images; which is meant?"
-        )
+    classes = classes_of(root)
     if image_size is None:
-        image_size = _only_size(files)
+        image_size = _only_size([file for files in classes.values() for file in files])
     return FromSource(Folder(root, image_size), image_size, f"folder:{root.resolve().name}")
 
 

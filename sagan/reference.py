@@ -7,6 +7,7 @@ also says so inside, and is used only if that is what was asked for.
 
 import hashlib
 import json
+import logging
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,10 @@ def open_images(
     """
     if Path(text).expanduser().is_dir():
         return open_folder(Path(text).expanduser(), image_size)
+    return _open_preset(text, overrides, image_size)
+
+
+def _open_preset(text: str, overrides: Sequence[str], image_size: int | None) -> FromSource:
     name, _, split = text.partition(":")
     known = presets.preset_names()
     require(
@@ -81,7 +86,8 @@ def training_images(text: str, overrides: Sequence[str], image_size: int) -> Fro
     require(not text.endswith(".npz"), f"{text} holds no images to train a classifier on")
     if Path(text).expanduser().is_dir():
         return open_images(text, image_size=image_size)
-    return open_images(text.partition(":")[0], overrides=overrides, image_size=image_size)
+    # Not open_images: a folder may be called like the preset.
+    return _open_preset(text.partition(":")[0], overrides, image_size)
 
 
 def of(
@@ -116,9 +122,7 @@ def of(
         computed, contents = _compute(images, absent, extractor, batch_size, share)
         states |= computed
         if cache and share.index == 0:
-            for name, state in computed.items():
-                _write(home / f"{name}.npz", key, {name: state})
-            _write(home / "contents.npz", key, {"contents": contents})
+            _keep(home, key, {**computed, "contents": contents})
     return Reference(
         name=images.name,
         sha256=contents.digest.tobytes().hex(),
@@ -196,6 +200,15 @@ def _type_of(metric: Metric) -> Callable[..., State]:
     return type(metric.init(Spec(width=1, num_images=max(metric.MIN_IMAGES, 10), num_classes=1)))
 
 
+def _keep(home: Path, key: Mapping[str, Any], states: Mapping[str, State]) -> None:
+    """Files states in the cache; that it cannot be written to costs time, not the score."""
+    try:
+        for name, state in states.items():
+            _write(home / f"{name}.npz", key, {name: state})
+    except OSError as error:
+        logging.warning("reference not cached, so it is computed again next time: %s", error)
+
+
 def _write(path: Path, about: Mapping[str, Any], states: Mapping[str, State]) -> None:
     arrays = {f"{n}.{f}": a for n, s in states.items() for f, a in s._asdict().items()}
     with replacing(path) as file:
@@ -204,14 +217,14 @@ def _write(path: Path, about: Mapping[str, Any], states: Mapping[str, State]) ->
 
 def _read_state(path: Path, key: Mapping[str, Any], kind: Any) -> State | None:
     """Returns None if the file is not there, is damaged, or answers another question."""
-    if not path.exists():
-        return None
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if json.loads(str(file["about"])) != key:
                 return None
             name = path.name.removesuffix(".npz")
             return kind(*(file[f"{name}.{field}"] for field in kind._fields))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         print(f"sagan: {path} is damaged and will be made again ({error})", file=sys.stderr)
         return None

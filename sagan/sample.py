@@ -16,6 +16,7 @@ from sagan.typed import ConfigError
 from sagan.writers import Progress
 
 _INTERPOLATION_STEPS = 9
+_PICTURE_SUFFIXES = (*images.SUFFIXES, ".gif", ".tif", ".tiff")  # of names that mean a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Sampler:
         if not self.class_names:
             raise ConfigError("this model is unconditional: it has no classes to choose from")
         found = []
-        for name in names:
+        for name in map(str.strip, names):
             if name in self.class_names:
                 found.append(self.class_names.index(name))
             elif name.isdecimal() and int(name) < len(self.class_names):
@@ -110,6 +111,21 @@ class Request:
             raise ConfigError(f"--num {self.num}; allowed: >= 1")
         if self.truncation is not None and not 0 < self.truncation <= 1:
             raise ConfigError(f"--truncation {self.truncation}; allowed: (0, 1]")
+        sampler.require_seed(self.seed, "--seed")
+        for index in self.interpolate or ():
+            sampler.require_seed(index, "--interpolate")
+        self._check_out()
+
+    def _check_out(self) -> None:
+        """Refuses the name of a picture where a folder would be made of it."""
+        suffix = self.out.suffix.lower()
+        if suffix not in _PICTURE_SUFFIXES or self.out.is_dir():
+            return
+        sheet = self.grid or self.interpolate is not None or self.attention is not None
+        if not sheet:
+            raise ConfigError(f"--out {self.out}; allowed: a folder, or with --grid a .png")
+        if suffix != ".png":
+            raise ConfigError(f"--out {self.out}; allowed: a name ending in .png, or a folder")
 
 
 def run(workdir: Path, request: Request, *, step: int | None = None) -> list[Path]:
@@ -206,8 +222,7 @@ def slerp(
 def _attention(
     source: Sampler, request: Request, labels: np.ndarray | None, indices: np.ndarray
 ) -> Path:
-    z = source.latents(indices, request.seed)[: sampler.CHUNK] * (request.truncation or 1.0)
-    labels = None if labels is None else labels[: sampler.CHUNK]
+    z = source.latents(indices, request.seed) * (request.truncation or 1.0)
     maps = sampler.attention_maps(source.config, source.variables, z, labels)
     if not maps:
         raise ConfigError("this generator has no attention layer (model.attention is empty)")

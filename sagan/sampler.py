@@ -19,6 +19,7 @@ from sagan.config import Config
 from sagan.draws import index_keys, latents
 from sagan.images import quantize
 from sagan.layers import spectral
+from sagan.typed import require
 
 _STATISTICS_STREAM = 0x57A75  # of the seed's key; training uses streams of the step
 CHUNK = 32  # images in one call, always; so an image does not depend on how many are asked for
@@ -107,8 +108,14 @@ def abstract(config: Config) -> Any:
     }
 
 
+def require_seed(number: int, name: str) -> None:
+    """Raises: ConfigError if a seed or an image's index does not fit in 32 bits."""
+    require(0 <= number < 2**32, f"{name} {number}; allowed: 0 … {2**32 - 1}")
+
+
 def draw_latents(seed: int, indices: Int[np.ndarray, " N"], z_dim: int) -> Float[np.ndarray, "N Z"]:
     """Draws the latent of each index; it depends on the seed and that index alone."""
+    require_seed(seed, "seed")
     z = np.empty((len(indices), z_dim), np.float32)
     for begin in range(0, len(indices), CHUNK):
         part = indices[begin : begin + CHUNK].astype(np.uint32)
@@ -173,7 +180,18 @@ def attention_maps(
     z: Float[np.ndarray, "N Z"],
     labels: Int[np.ndarray, " N"] | None,
 ) -> dict[str, Float[np.ndarray, "N Q K"]]:
-    """Gives each attention layer's map for N <= CHUNK images; rows are queries and sum to 1."""
+    """Gives each attention layer's map, image by image; rows are queries and sum to 1."""
+    parts = []
+    for begin in range(0, len(z), CHUNK):
+        where = slice(begin, begin + CHUNK)
+        part = None if labels is None else labels[where]
+        parts.append(_maps_of_chunk(config, variables, z[where], part))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _maps_of_chunk(
+    config: Config, variables: Any, z: np.ndarray, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
     device = jax.local_devices()[0]
     part = [_padded(x, device) if x is not None else None for x in (z, labels)]
     _, found = _chunk(config, variables, *part, 1.0, True)

@@ -30,7 +30,8 @@ class FakeSampler:
     """Draws noise whose mean gets closer to the data's, about 50, with each step."""
 
     def __init__(self, config, step):
-        self.config, self.step, self.class_names = config, step, ("a", "b", "c", "d")
+        self.config, self.step = config, step
+        self.class_names = tuple(f"hue{n}" for n in range(4))  # as data.name=synthetic has
 
     def __call__(self, labels, indices, *, seed=0, truncation=None):
         mean = 200 - 5 * self.step

@@ -1,6 +1,8 @@
 """Scoring a run's checkpoints: what is filed, what is refused, watching."""
 
+import dataclasses
 import importlib.machinery
+import itertools
 import json
 import sys
 import types
@@ -8,9 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from stand_ins import SIZE, Cheap, FakeSampler
 
-from sagan import checkpoint, evaluate, evaluator, protocols, results, sample, watch
+from sagan import (
+    checkpoint,
+    cli,
+    data,
+    evaluate,
+    evaluator,
+    extract,
+    metrics,
+    protocols,
+    reference,
+    results,
+    sample,
+    watch,
+)
 from sagan.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, TrainConfig
 
 
@@ -75,14 +91,133 @@ def test_json_is_alone_on_stdout(workdir, capsys):
     assert json.loads(capsys.readouterr().out) == filed(workdir, 30)
 
 
-def test_more_metrics_are_added_and_another_protocol_replaces(workdir, capsys):
+def test_more_metrics_are_added_and_another_protocol_lies_beside(workdir, capsys):
     evaluate.run(workdir)
     evaluate.run(workdir, metrics=["fid_768"])
     assert set(filed(workdir, 30)["metrics"]) == {"fid64", "is64", "is64_sd", "fid_768_64"}
     capsys.readouterr()
     evaluate.run(workdir, metrics=["fid"], num_images=100)
-    assert set(filed(workdir, 30)["metrics"]) == {"fid100"}
-    assert "30.json replaces fid64=" in capsys.readouterr().err
+    assert set(filed(workdir, 30)["metrics"]) == {"fid64", "is64", "is64_sd", "fid_768_64"}
+    assert "30.json keeps the run's own fid64=" in capsys.readouterr().err
+    evaluate.run(workdir, metrics=["is"], num_images=100)
+    (beside,) = (workdir / "eval" / "others").glob("30.*.json")
+    assert set(results.read(beside)["metrics"]) == {"fid100", "is100", "is100_sd"}
+
+
+def test_the_own_protocol_takes_its_place_from_others_and_newer_ones_from_older(workdir, capsys):
+    for number in (100, 200):
+        evaluate.run(workdir, metrics=["fid"], num_images=number)
+    assert set(filed(workdir, 30)["metrics"]) == {"fid200"}
+    assert "of another protocol, moved from 30.json to others/30." in capsys.readouterr().err
+    evaluate.run(workdir, metrics=["fid"], num_images=100)
+    evaluate.run(workdir, metrics=["fid"])
+    assert set(filed(workdir, 30)["metrics"]) == {"fid64"} and filed(workdir, 30)["own"]
+    beside = [results.read(path) for path in (workdir / "eval" / "others").glob("30.*.json")]
+    assert sorted(key for r in beside for key in r["metrics"]) == ["fid100", "fid200"]
+
+
+def test_another_protocol_hides_no_best_step(workdir):
+    """Neither that of the best step, nor that of the newest, by which others are told apart."""
+    config = checkpoint.read_config(workdir)
+    evaluate.run(workdir, step="all")
+    best = filed(workdir, 20)
+    best["metrics"]["fid64"] = 0.0
+    results.path_of(workdir, 20).write_text(json.dumps(best))
+    for step in ("best", "latest"):
+        evaluate.run(workdir, step=step, num_images=100)
+        assert results.best_step(workdir, config) == 20
+    results.path_of(workdir, 30).unlink()  # as if training did not score it
+    evaluate.run(workdir, num_images=100, truncation=0.5)
+    assert results.best_step(workdir, config) == 20
+
+
+def test_what_lies_beside_is_drawn_too(workdir, monkeypatch):
+    from matplotlib.axes import Axes
+
+    evaluate.run(workdir, step="all", metrics=["fid"])
+    for seeds in ((0,), (1,)):
+        evaluate.run(workdir, metrics=["fid"], num_images=100, seeds=seeds)
+    drawn, original = {}, Axes.set_title
+    line = Axes.errorbar
+    monkeypatch.setattr(Axes, "errorbar", lambda a, x, *r, **o: a.set_gid(x) or line(a, x, *r, **o))
+    monkeypatch.setattr(
+        Axes, "set_title", lambda a, t: drawn.update({t: a.get_gid()}) or original(a, t)
+    )
+    results.plot(workdir)
+    assert drawn == {"fid64": [10, 20, 30], "fid100": [30]}
+
+
+def test_what_lies_beside_is_done_too(workdir, monkeypatch):
+    evaluate.run(workdir, step="all")
+    first = evaluate.run(workdir, step="all", num_images=100)
+    monkeypatch.setattr(watch, "evaluate_step", lambda *_, **__: pytest.fail("work was done"))
+    assert evaluate.run(workdir, step="all", num_images=100) == json.loads(json.dumps(first))
+    assert evaluate.run(workdir, watch=True, num_images=100) == []
+
+
+@pytest.mark.parametrize("text", ["7", '{"metrics": {"fid64": 0.0}, "protocol": {}}'])
+def test_a_damaged_result_is_passed_over_and_replaced(workdir, text):
+    evaluate.run(workdir, step="all")
+    results.path_of(workdir, 20).write_text(text)
+    assert results.best_step(workdir, checkpoint.read_config(workdir)) == 30
+    evaluate.run(workdir, step=20)
+    assert "fid64" in filed(workdir, 20)["metrics"]
+
+
+def test_a_plot_that_fails_is_a_warning(workdir, monkeypatch, capsys):
+    def fail(workdir):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(results, "plot", fail)
+    evaluate.run(workdir)
+    assert "warning: eval/metrics.png was not drawn: no fonts" in capsys.readouterr().err
+
+
+def test_two_processes_draw_one_plot(workdir, monkeypatch):
+    """The second begins when the first is about to put its own in place."""
+    from matplotlib.figure import Figure
+
+    evaluate.run(workdir)
+    save, pids = Figure.savefig, itertools.count()
+    monkeypatch.setattr("os.getpid", lambda: next(pids))
+
+    def twice(figure, *args, **options):
+        save(figure, *args, **options)
+        monkeypatch.setattr(Figure, "savefig", save)
+        results.plot(workdir)
+
+    monkeypatch.setattr(Figure, "savefig", twice)
+    assert results.plot(workdir).exists()
+    assert [p.name for p in (workdir / "eval").glob(".*")] == []
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_scores_that_cannot_be_filed_are_shown(workdir, capsys, words):
+    (workdir / "eval").write_text("in the way")
+    assert cli.main(["eval", str(workdir), *words]) == 1
+    said = capsys.readouterr()
+    assert "fid64" in said.out
+    assert not words or json.loads(said.out)["step"] == 30
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith(f"sagan: the scores could not be filed in {workdir}: ")
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("psi", ["0", "-3", "1.5", "nan"])
+def test_truncation_is_checked_first(workdir, capsys, monkeypatch, psi):
+    monkeypatch.setattr(evaluate, "run", lambda *_, **__: pytest.fail("work was done"))
+    assert cli.main(["eval", str(workdir), f"--truncation={psi}"]) == 2
+    assert f"--truncation {float(psi)}; allowed: (0, 1]" in capsys.readouterr().err
+
+
+def test_a_step_is_scored_once_it_has_what_its_config_asks_for(workdir):
+    made = evaluator.evaluator_of(checkpoint.read_config(workdir))
+    assert not evaluate.is_scored(workdir, 30, made)
+    evaluate.run(workdir, step=30, num_images=100)
+    evaluate.run(workdir, step=30, metrics=["fid"])
+    assert not evaluate.is_scored(workdir, 30, made)
+    evaluate.run(workdir, step=30, evaluator=made)
+    assert evaluate.is_scored(workdir, 30, made)
 
 
 def test_all_fills_in_what_is_missing(workdir, monkeypatch):
@@ -148,6 +283,70 @@ def test_classes_are_needed_where_a_metric_reads_them(workdir):
     made.check(64, labelled=True)
     with pytest.raises(ConfigError, match="intra_fid needs images with classes"):
         made.check(64, labelled=False)
+
+
+def write_classes(root, names):
+    """Writes four images a class, and eight of the first."""
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i in range(4 if number else 8):
+            Image.new("RGB", (SIZE, SIZE), (50 + i,) * 3).save(root / name / f"{i}.png")
+    return str(root)
+
+
+def test_a_reference_s_classes_are_matched_by_name(workdir, tmp_path):
+    config = checkpoint.read_config(workdir)
+    names = ["hue2", "hue0", "hue1", "hue3"]  # of which hue2 has twice as many
+    folder = write_classes(tmp_path / "real", names)
+    made = evaluator.evaluator_of(config, reference=folder)
+    assert made.reference.class_names == ("hue0", "hue1", "hue2", "hue3")
+    assert np.bincount(made.labels(20, 4, 0)).tolist() == [4, 4, 8, 4]
+    few = evaluator.evaluator_of(config, reference=write_classes(tmp_path / "few", names[:2]))
+    assert np.bincount(few.labels(30, 4, 0)).tolist() == [10, 0, 20]
+
+
+def test_a_reference_with_other_classes_is_refused(workdir, tmp_path, monkeypatch):
+    folder = write_classes(tmp_path / "real", ["cat", "dog"])
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "of", lambda *_, **__: pytest.fail("work was done"))
+        with pytest.raises(ConfigError, match="folder:real has classes cat, dog; .* are: hue0, hu"):
+            evaluate.run(workdir, reference=folder)
+    flat = evaluate.run(workdir, reference=f"{folder}/cat")
+    assert flat[0]["protocol"]["num_real"] == 8
+    config = checkpoint.read_config(workdir)
+    free = dataclasses.replace(config.model, num_classes=None)
+    unconditional = dataclasses.replace(config, model=free)
+    made = evaluator.evaluator_of(unconditional, reference=folder)
+    assert made.labels(10, None, 0) is None
+
+
+def saved(path, folder):
+    network = Cheap()
+    images = reference.open_images(folder)
+    made = reference.of(images, metrics.find(["fid"]), network, batch_size=8, share=extract.Share())
+    reference.save(path, made, network)
+    return str(path)
+
+
+def test_saved_statistics_need_no_data_but_the_same_classes(workdir, tmp_path, monkeypatch):
+    names = ["hue0", "hue1", "hue2", "hue3"]
+    file = saved(tmp_path / "real.npz", write_classes(tmp_path / "real", names))
+    other = saved(tmp_path / "other.npz", write_classes(tmp_path / "other", ["cat", "dog"]))
+    flat = saved(tmp_path / "flat.npz", str(tmp_path / "real" / "hue0"))
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("the data was opened"))
+    for reference_file in (file, flat):
+        (row,) = evaluate.run(workdir, reference=reference_file, metrics=["fid"])
+        assert row["metrics"]["fid64"] > 0
+    with pytest.raises(ConfigError, match="folder:other has classes cat, dog; the generator's"):
+        evaluate.run(workdir, reference=other, metrics=["fid"])
+    with pytest.raises(ConfigError, match="--num-real: .*real.npz is whole as it was saved"):
+        evaluate.run(workdir, reference=file, metrics=["fid"], num_real=10)
+
+
+def test_seeds_fit_in_32_bits(workdir, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "score", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(ConfigError, match=r"--seeds 4294967296; allowed: 0 … 4294967295"):
+        evaluate.run(workdir, seeds=(0, 2**32))
 
 
 def test_few_images_are_scored_with_a_warning(workdir, capsys):

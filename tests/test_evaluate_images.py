@@ -127,6 +127,15 @@ def test_sub_folders_are_classes_matched_by_name(tmp_path, capsys):
         score(flat, real, metrics=["intra_fid"])
 
 
+def test_a_classifier_of_other_classes_gives_no_accuracy(tmp_path):
+    real = write(tmp_path / "b", pictures(1, 30), classes=["blue", "red"])
+    fake = write(tmp_path / "a", pictures(0, 20), classes=["blue", "red"])
+    with pytest.raises(
+        ConfigError, match="images have 2 classes, those of --features colour are 3"
+    ):
+        score(fake, real, metrics=["class_accuracy"])
+
+
 def test_folders_that_cannot_be_scored(tmp_path):
     real = write(tmp_path / "b", pictures(1, 6))
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,7 @@
 """The cached real side is used when nothing changed, and never when something did."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,38 @@ def test_a_damaged_file_is_made_again(cache, capsys):
         assert network.num_images == 50
         assert len(file.read_bytes()) == len(whole)
     assert "is damaged and will be made again" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_costs_no_score(cache, caplog):
+    (cache / "reference").write_text("no folder")
+    network = Network()
+    assert of(Source(), network).num_images == 50
+    assert "reference not cached, so it is computed again next time" in caplog.text
+
+
+def test_others_can_read_the_cache_as_far_as_the_umask_allows(cache):
+    before = os.umask(0o027)
+    try:
+        of(Source(), Network())
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in cache.rglob("*.npz")} == {0o640}
+
+
+def test_classes_numbered_otherwise_are_cached_apart():
+    images = FromSource(Source(), 4, "source:train")
+    for names in (("a", "b", "c"), ("a", "b", "c", "d")):
+        named = images.with_classes(names)
+        made = reference.of(
+            named, metrics.find(["fid"]), Network(), batch_size=8, share=extract.Share()
+        )
+        assert len(made.class_counts) == len(made.class_names) == len(names)
+
+
+def test_a_classifier_is_trained_on_the_preset_not_on_a_folder_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "debug").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert reference.training_images("debug:test", (), 8).name == "synthetic:train"
 
 
 def test_a_file_that_answers_another_question_is_not_used(cache):

@@ -116,11 +116,48 @@ def test_sheets(workdir, tmp_path, extra, size):
         (["--classes", "cat"], "no class 'cat'"),
         (["--num", "0"], "--num 0; allowed: >= 1"),
         (["--truncation", "2"], "allowed: (0, 1]"),
+        (["--seed", "-1"], "--seed -1; allowed: 0 … 4294967295"),
+        (["--seed", "4294967296"], "--seed 4294967296; allowed: 0 … 4294967295"),
+        (["--interpolate", "0", "4294967296"], "--interpolate 4294967296; allowed: 0 … 4294967295"),
+        (["--interpolate", "-1", "0"], "--interpolate -1; allowed: 0 … 4294967295"),
     ],
 )
 def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, says):
     assert cli.main(["sample", str(workdir), *extra, "--out", str(tmp_path / "o")]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "says"),
+    [
+        ([], "three.png", "three.png; allowed: a folder, or with --grid a .png"),
+        (["--grid"], "three.jpg", "three.jpg; allowed: a name ending in .png, or a folder"),
+    ],
+)
+def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, name, says):
+    out = tmp_path / name
+    words = ["sample", str(workdir), *extra, "--num", "1", "--out"]
+    assert cli.main([*words, str(out)]) == 2
+    assert says in capsys.readouterr().err and not out.exists()
+    out.mkdir()
+    assert cli.main([*words, str(out)]) == 0
+
+
+def test_classes_may_have_spaces_between(source):
+    assert source.find(["3", " hue1 ", " 2"]) == [3, 1, 2]
+
+
+def test_maps_are_drawn_of_every_image(workdir, tmp_path, source):
+    out = tmp_path / "maps.png"
+    words = ["sample", str(workdir), "--attention", "--num", "34", "--out", str(out)]
+    assert cli.main(words) == 0
+    with Image.open(out) as sheet:
+        assert sheet.size == (4 * 132 + 4, 34 * 132 + 4)
+    labels = np.arange(34, dtype=np.int32) % 4
+    z = source.latents(np.arange(34), 0)
+    (whole,) = sampler.attention_maps(source.config, source.variables, z, labels).values()
+    (last,) = sampler.attention_maps(source.config, source.variables, z[32:], labels[32:]).values()
+    np.testing.assert_array_equal(whole[32:], last)
 
 
 def test_a_missing_step_lists_what_there_is(workdir, tmp_path, capsys):

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -18,10 +18,12 @@ def folder() -> Path:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file that becomes `path` when the block ends without an error.
 
-    Processes that write the same path at once do not disturb each other: the last one wins.
+    Processes that write the same path at once do not disturb each other: the last one wins. Others
+    may read it as far as the umask allows: a cache can be shared.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import data, images, registry
+from sagan import data, image_sets, images, registry
 from sagan.config import DataConfig
 from sagan.typed import ConfigError
 
@@ -119,9 +119,40 @@ def test_empty_folders_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="no images; looked for .png"):
         data.load(config, 8)
     _write(tmp_path / "full" / "a.png")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no images in class empty"):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="no images in class other"):
         data.load(config, 8)
+
+
+def test_only_the_default_split_may_be_the_whole_folder(folder):
+    config = DataConfig(name="folder", dir=str(folder))
+    with pytest.raises(ConfigError, match=r"data.split='test'; folder .* has: cat, dog$"):
+        data.load(config, 8, split="test")
+    flat = DataConfig(name="folder", dir=str(folder / "cat"), split="val")
+    with pytest.raises(ConfigError, match="has: no sub-folders"):
+        data.load(flat, 8)
+
+
+def test_images_beside_classes_are_refused_by_all_who_read_folders(folder):
+    _write(folder / "stray.png")
+    says = r"has both images \(stray.png\) and folders of images"
+    with pytest.raises(ConfigError, match=says):
+        data.load(DataConfig(name="folder", dir=str(folder)), 8)
+    with pytest.raises(ConfigError, match=says):
+        image_sets.open_folder(folder, 8)
+
+
+@pytest.mark.parametrize("kind", ["classes", "flat"])
+def test_hidden_and_empty_sub_folders_do_not_count(folder, kind):
+    root = folder if kind == "classes" else folder / "cat"
+    whole = data.load(DataConfig(name="folder", dir=str(root)), 8)
+    _write(root / ".cache" / "a.png")
+    _write(folder / "cat" / ".thumbnails" / "a.png")
+    (root / "empty").mkdir()
+    again = data.load(DataConfig(name="folder", dir=str(root)), 8)
+    assert again.class_names == whole.class_names and again.key == whole.key
+    assert len(image_sets.open_folder(root, 8)) == len(whole)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
