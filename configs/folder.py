@@ -1,6 +1,6 @@
 """Your own images: a folder with a sub-folder per class (or none: unconditional), at 64 px.
 
-Run: sagan train folder data.dir=FOLDER [model.image_size=32|64|128|256]
+Run: sagan train folder data.dir=FOLDER [model.image_size=64|128|256]
 Hardware: one accelerator for a few thousand images.
 Expect: depends on the images; `sagan check folder data.dir=FOLDER` first.
 """

@@ -43,7 +43,8 @@ class SaveError(Exception):
 def claim(workdir: Path, config: Config) -> None:
     """Makes `workdir` the run `config`'s, or checks that it is.
 
-    Raises: CheckpointError listing the fields in which the run there differs.
+    Raises: CheckpointError listing the fields in which the run there differs, or if it is beyond
+      `train.steps`; nothing is written then.
     """
     file = workdir / "config.json"
     if file.exists():
@@ -52,6 +53,9 @@ def claim(workdir: Path, config: Config) -> None:
             raise CheckpointError(
                 f"{workdir} holds another run; these fields differ: {'; '.join(different)}"
             )
+    there, last = steps(workdir), config.train.steps
+    if there and there[-1] > last:
+        raise CheckpointError(f"{workdir} is at step {there[-1]}, beyond train.steps={last}")
     workdir.mkdir(parents=True, exist_ok=True)
     replace_text(file, config_json.to_json(config) + "\n")
     packages = ("sagan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -114,6 +118,10 @@ def damage(workdir: Path, step: int, items: Sequence[str] | None = None) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''} ({len(names)})"
 
 
 class Checkpoints:
@@ -188,6 +196,15 @@ class Checkpoints:
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )
         return restored.about
+
+    def require_classes(self, step: int, names: Sequence[str]) -> None:
+        """Raises: CheckpointError if a step was trained on images of other classes than `names`."""
+        saved = self.about(step)["class_names"]
+        if list(saved) != list(names):
+            raise CheckpointError(
+                f"step {step} is of a run on the classes {_few(saved)}; the images are now of "
+                f"{_few(names)}: a label would be another class"
+            )
 
     def check(self) -> None:
         """Raises: SaveError if a save has ended badly meanwhile. Costs microseconds."""

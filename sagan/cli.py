@@ -181,13 +181,15 @@ def _train(args: argparse.Namespace) -> int:
     _require_writable(workdir)
     join.initialize(preemptible=True)
     picture = train.run(config, workdir, source)
-    if mesh.is_main():
+    if mesh.is_main() and picture.exists():
         print(f"samples: {picture}")
     return 0
 
 
 def _require_writable(workdir: Path) -> None:
     """Raises: ConfigError, before anything is compiled, if `workdir` cannot be written."""
+    if "[" in str(workdir.absolute()):  # Orbax takes its own folders for patterns of names
+        raise ConfigError(f"--workdir {workdir.absolute()}: allowed: paths without '['")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / f".probe.{os.getpid()}"

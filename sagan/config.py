@@ -88,7 +88,10 @@ class ModelConfig:
 
     @property
     def discriminator_attention(self) -> tuple[int, ...]:
-        return self.attention if self.attention_d is None else self.attention_d
+        """Sizes of its maps with self-attention: none where the generator has none."""
+        if self.attention_d is None or not self.attention:
+            return self.attention
+        return self.attention_d
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +115,11 @@ class OptimConfig:
         for name in ("g_learning_rate", "d_learning_rate", "epsilon"):
             value = getattr(self, name)
             require(value > 0, f"optim.{name}={value}; allowed: > 0")
+        decay = self.linear_decay_steps
+        require(
+            decay is None or decay >= 1,
+            f"optim.linear_decay_steps={decay}; allowed: >= 1, or none",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,6 +193,11 @@ class CheckpointConfig:
         for name in ("every_steps", "keep", "statistics_batches"):
             value = getattr(self, name)
             require(value >= 1, f"checkpoint.{name}={value}; allowed: >= 1")
+        every = self.keep_every_steps
+        require(
+            every is None or every >= 1,
+            f"checkpoint.keep_every_steps={every}; allowed: >= 1, or none",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,6 +218,12 @@ class EvalConfig:
         for name in ("num_images", "batch_size"):
             value = getattr(self, name)
             require(value >= 1, f"eval.{name}={value}; allowed: >= 1")
+        known = self.best_metric in self.metrics or any("." in name for name in self.metrics)
+        require(
+            not self.every_steps or known,
+            f"eval.best_metric={self.best_metric!r} is not among those measured every "
+            f"{self.every_steps} steps; allowed: {', '.join(self.metrics)}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,12 @@ def find(table: Mapping[str, Row], name: str, field: str) -> Row:
     module, colon, attribute = name.partition(":")
     if colon:
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"{field}={name!r}: {error}") from error
+        parts = GanLoss._fields if isinstance(next(iter(table.values())), GanLoss) else ()
+        if all(callable(getattr(found, part, None)) for part in parts or ("__call__",)):
+            return found
+        wanted = f"has no {' and '.join(parts)}" if parts else "is not a function"
+        raise ConfigError(f"{field}={name!r}: {found!r} {wanted}")
     raise ConfigError(f"{field}={name!r} is unknown; known: {', '.join(table)}, or module:name")

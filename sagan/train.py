@@ -20,12 +20,11 @@ from sagan import (
     mesh,
     quarantine,
     registry,
-    results,
     sampler,
     train_step,
 )
 from sagan.bench import live
-from sagan.checkpoint import CheckpointError, Checkpoints, claim
+from sagan.checkpoint import Checkpoints, claim
 from sagan.config import Config
 from sagan.data import Source
 from sagan.data._pipeline import Pipeline
@@ -113,17 +112,18 @@ class _Run:
         self.config, self.source, self.workdir, self.devices = config, source, workdir, devices
         self.step, self.stop, self.watchdog = step, stop, watchdog
         self.goodput = Goodput(workdir, step)
-        self.per_dispatch = 1
-        if jax.default_backend() != "cpu":
-            self.per_dispatch = config.train.steps_per_dispatch
+        # From a step between dispatches, saved on a CPU or by smaller ones, on by single steps.
+        several = jax.default_backend() != "cpu" and step % config.train.steps_per_dispatch == 0
+        self.per_dispatch = config.train.steps_per_dispatch if several else 1
         gan = train_step.build(config, devices.count)
         self.checkpoints = Checkpoints(workdir, config, lambda: self.guard.worth_keeping())
-        self.saved = step if step else None
+        self.saved, self.unscored = step if step else None, False
         self.evaluator = None
         if config.eval.every_steps or config.eval.at_end:
-            # Now, so that absent weights are reported before hours of training.
+            # Now, so that what cannot be scored is reported before hours of training.
             with self._during("evaluation"):
                 self.evaluator = evaluator.evaluator_of(config)
+                self.evaluator.check(config.eval.num_images, config.model.num_classes is not None)
         make = functools.partial(train_step.init, gan)
         abstract = devices.abstract(make)
         state = self._restore(abstract) if step else None
@@ -155,12 +155,10 @@ class _Run:
             self.watchdog.slow = slow
 
     def _restore(self, abstract: train_step.TrainState) -> train_step.TrainState:
-        step, last = self.step, self.config.train.steps
-        if step > last:
-            raise CheckpointError(f"{self.workdir} is at step {step}, beyond train.steps={last}")
+        self.checkpoints.require_classes(self.step, self.source.class_names)
         if mesh.is_main():
-            print(f"resuming {self.workdir} from step {step}", file=sys.stderr)
-        return self.checkpoints.restore(step, abstract)
+            print(f"resuming {self.workdir} from step {self.step}", file=sys.stderr)
+        return self.checkpoints.restore(self.step, abstract)
 
     def loop(self) -> Path:
         """Runs to the end; closes what it opened, however it ends."""
@@ -182,7 +180,8 @@ class _Run:
             if self.scalars:
                 self.scalars.close()
         if self.config.eval.at_end and self.saved is not None:
-            self._evaluate()
+            if self.unscored or mesh.told_by_main(self._lacks_score):
+                self._evaluate()
         if main:
             print(f"sagan: {self.goodput.line()}", file=sys.stderr)
         return grids.path_of(self.workdir, self.step)
@@ -190,8 +189,11 @@ class _Run:
     def _owes_score(self) -> int:
         """Says whether an earlier process ended between a save and its score."""
         every = self.config.eval.every_steps
-        scored = results.path_of(self.workdir, self.step).exists()
-        return int(every > 0 and self.step % every == 0 and not scored)
+        return int(every > 0 and self.step % every == 0 and self._lacks_score())
+
+    def _lacks_score(self) -> int:
+        assert self.evaluator is not None  # asked only where scores are wanted
+        return int(not evaluate.is_scored(self.workdir, self.step, self.evaluator))
 
     def _steps(self) -> None:
         feed, detail, beginning = self.pipeline.batches(self.step), "", None
@@ -284,7 +286,7 @@ class _Run:
             about["guard"] = self.guard.memory(self.step)
             state = self.devices.leave(self.state)
             self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
-        self.saved = self.step
+        self.saved, self.unscored = self.step, True
 
     def _evaluate(self) -> None:
         """Scores the step that was saved last; being stopped meanwhile loses nothing."""
@@ -295,4 +297,4 @@ class _Run:
         self.stop.leave_if_asked()
         with self._during("evaluation"):
             evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
-        self.stop.nothing_to_lose = before
+        self.stop.nothing_to_lose, self.unscored = before, False

@@ -2,7 +2,8 @@
 
 Everything here is pure and written for one device under the axis `data`; `Devices.compile` maps
 it. Every random draw is a function of (seed, step, update, global index in the batch), so the
-numbers do not depend on how many devices there are.
+numbers do not depend on how many devices there are; with `train.accumulate_steps` the parts that
+batch norm sees apart do, since each device cuts up its own share.
 """
 
 from collections.abc import Mapping

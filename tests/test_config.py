@@ -88,6 +88,8 @@ def test_overrides(text, key, value):
         ("optim.beta2=1", r"optim.beta2=1.0; allowed: \[0, 1\)"),
         ("train.accumulate_steps=3", "train.batch_size=64 is not divisible"),
         ("train.steps_per_dispatch=7", "train.steps=100000 is not divisible by"),
+        ("optim.linear_decay_steps=0", "optim.linear_decay_steps=0; allowed: >= 1, or none"),
+        ("checkpoint.keep_every_steps=0", "checkpoint.keep_every_steps=0; allowed: >= 1, or none"),
         ("seed=-1", "seed=-1; allowed: 0"),
         ("name=a/b", "allowed: a plain folder name"),
     ],
@@ -95,6 +97,19 @@ def test_overrides(text, key, value):
 def test_mistakes_say_what_is_allowed(text, says):
     with pytest.raises(ConfigError, match=says):
         presets.override(Config(), [text])
+
+
+def test_the_best_is_known_by_something_that_is_measured():
+    words = ["eval.metrics=is", "eval.every_steps=1000"]
+    with pytest.raises(ConfigError, match="eval.best_metric='fid' is not among.*allowed: is"):
+        presets.override(Config(), words)
+    presets.override(Config(), [*words, "eval.best_metric=is"])
+    presets.override(Config(), words[:1])  # nothing is kept for it
+
+
+def test_without_attention_in_the_generator_there_is_none_at_all():
+    config = presets.override(presets.load("digits"), ["model.attention=none"])
+    assert config.model.attention_d and config.model.discriminator_attention == ()
 
 
 def test_wrong_types_from_python_and_json_are_refused():

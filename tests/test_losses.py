@@ -8,6 +8,7 @@ import pytest
 from sagan.losses import LOSSES, PENALTIES, find
 from sagan.typed import ConfigError
 
+HINGE = LOSSES["hinge"]
 REAL, FAKE = jnp.array([2.0, -0.5, 0.3]), jnp.array([-1.5, 0.7, 0.1])
 
 
@@ -97,4 +98,16 @@ def test_unknown_rows_list_the_known():
         find(LOSSES, "hing", "train.loss")
     with pytest.raises(ConfigError, match="No module named 'nowhere'"):
         find(LOSSES, "nowhere:mine", "train.loss")
-    assert find(LOSSES, "sagan.losses:LOSSES", "train.loss") is LOSSES
+    assert find(LOSSES, f"{__name__}:HINGE", "train.loss") is HINGE
+
+
+@pytest.mark.parametrize("name", [":x", "math:pi", "sagan.losses:r1"])
+def test_what_is_no_loss_is_refused(name):
+    with pytest.raises(ConfigError, match=f"train.loss='{name}': "):
+        find(LOSSES, name, "train.loss")
+
+
+def test_what_is_no_penalty_is_refused():
+    assert find(PENALTIES, "sagan.losses:r1", "train.penalty") is PENALTIES["r1"]
+    with pytest.raises(ConfigError, match="train.penalty='math:pi': 3.14.* is not a function"):
+        find(PENALTIES, "math:pi", "train.penalty")

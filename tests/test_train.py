@@ -1,9 +1,12 @@
 """The whole loop through the command line: a run, its files, resuming, stopping."""
 
+import functools
 import json
+import shutil
 import signal
 import subprocess
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from runs import OVERRIDES, assert_same, command, environment, lines
 
-from sagan import checkpoint, cli, sampler, train_step
+from sagan import checkpoint, cli, evaluate, sampler, train, train_step
 from sagan.bench import flops
 
 
@@ -122,8 +125,44 @@ def test_another_config_in_the_work_directory_ends_in_4(straight, capsys):
 
 def test_fewer_steps_than_were_made_end_in_4(straight, capsys):
     words = ["train", "debug", *OVERRIDES, "train.steps=10", "--workdir", str(straight)]
+    before = (straight / "config.json").read_text()
     assert cli.main(words) == 4
     assert "is at step 20, beyond train.steps=10" in capsys.readouterr().err
+    assert (straight / "config.json").read_text() == before
+
+
+def test_what_cannot_be_scored_is_refused_before_training(tmp, capsys):
+    workdir = tmp / "unscored"
+    words = ["model.num_classes=none", "eval.at_end=true", "eval.metrics=class_accuracy"]
+    words += ["eval.num_images=64", "--workdir", str(workdir)]
+    assert cli.main(["train", "debug", *OVERRIDES, *words]) == 2
+    assert "metric class_accuracy needs images with classes" in capsys.readouterr().err
+    assert not (workdir / "checkpoints").exists() or not checkpoint.steps(workdir)
+    assert not (workdir / "metrics.jsonl").exists()
+
+
+def test_images_of_other_classes_are_another_run(straight):
+    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight), set)
+    checkpoints.require_classes(20, ("hue0", "hue1", "hue2", "hue3"))
+    with pytest.raises(checkpoint.CheckpointError, match=r"hue3 \(4\); .* now of a, b \(2\)"):
+        checkpoints.require_classes(20, ("a", "b"))
+    checkpoints.close()
+
+
+def test_from_a_step_between_dispatches_it_goes_on_by_single_steps(straight, tmp, monkeypatch):
+    """Else no step would ever be due for a save again. Several a dispatch are for accelerators."""
+    workdir = tmp / "between"
+    shutil.copytree(straight, workdir)
+    for step in (10, 15, 20):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    accelerator = types.ModuleType("accelerator")
+    accelerator.__getattr__ = functools.partial(getattr, jax)
+    accelerator.default_backend = lambda: "gpu"
+    monkeypatch.setattr(train, "jax", accelerator)
+    words = ["train.steps_per_dispatch=2", "train.steps=8", "log.every_steps=2"]
+    words += ["sample.every_steps=0", "checkpoint.every_steps=2", "--workdir", str(workdir)]
+    assert cli.main(["train", "debug", *OVERRIDES, *words]) == 0
+    assert checkpoint.steps(workdir) == [5, 6, 8]
 
 
 def test_what_is_no_checkpoint_is_ignored(tmp_path):
@@ -164,7 +203,12 @@ def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
         "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64", "sample.every_steps=0",
         "checkpoint.statistics_batches=1", "--workdir", str(workdir),
     ]  # fmt: skip
+    scored, original = [], evaluate.run
+    monkeypatch.setattr(
+        evaluate, "run", lambda w, **kw: scored.append(kw["step"]) or original(w, **kw)
+    )
     assert cli.main(words) == 0
+    assert scored == [2, 4, 6, 8]
     results = {int(p.stem): json.loads(p.read_text()) for p in (workdir / "eval").glob("*.json")}
     assert sorted(results) == [2, 4, 6, 8]
     scores = {step: result["metrics"]["classifier_fid64"] for step, result in results.items()}
@@ -182,3 +226,9 @@ def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
 
     with Image.open(next(out.iterdir())) as picture:
         assert json.loads(picture.text["sagan"])["step"] == best
+
+    assert cli.main(words) == 0  # the finished command again
+    assert scored == [2, 4, 6, 8]
+    (workdir / "eval" / "8.json").unlink()
+    assert cli.main(words) == 0
+    assert scored == [2, 4, 6, 8, 8]

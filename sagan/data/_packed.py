@@ -1,6 +1,7 @@
 """A whole set as two arrays, decoded once and kept in the cache folder."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -82,9 +83,8 @@ def _whole(
         folder / f"{source.key}.{name}" for name in ("images.npy", "labels.npy", "bad.json")
     )
     if not (image_file.exists() and label_file.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
         temporary = image_file.with_name(f".{image_file.name}.{os.getpid()}")
-        packed = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        packed = _room(temporary, shape)
         labels = np.empty(len(source), np.int32)
         try:
             bad = _fill(source, packed, labels, tolerant)
@@ -102,6 +102,27 @@ def _whole(
     if images.shape != shape or labels.shape != shape[:1]:
         raise ConfigError(f"{image_file} does not hold {shape}; remove it to have it made again")
     return images, labels, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
+
+
+def _room(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Makes `file` with room for images of `shape`: a full disk is met here, not in a mapped page.
+
+    Raises: ConfigError if there is none.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        packed = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with file.open("r+b") as opened:
+                os.posix_fallocate(opened.fileno(), 0, packed.offset + packed.nbytes)
+    except OSError as error:
+        if file.exists():
+            file.unlink()
+        raise ConfigError(
+            f"{file.parent} (in $SAGAN_CACHE, else ~/.cache/sagan) cannot take "
+            f"{math.prod(shape):,} bytes of decoded images: {error.strerror}"
+        ) from error
+    return packed
 
 
 def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool) -> dict[int, str]:

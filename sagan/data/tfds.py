@@ -10,6 +10,7 @@ TensorFlow is installed:
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,18 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
     if not argument:
         raise ConfigError("data.name=tfds needs the dataset's name: tfds/cifar10, for instance")
     root = Path(config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
-    versions = sorted((root.expanduser() / argument).glob("**/dataset_info.json"))
+    versions = sorted((root.expanduser() / argument).glob("**/dataset_info.json"), key=_by_number)
     if not versions:
         raise ConfigError(
             f"data.dir={root}: no prepared {argument!r} there (looked for "
             f"{argument}/VERSION/dataset_info.json); prepare it with file_format='array_record'"
         )
     return Prepared(versions[-1].parent, config.split, image_size)
+
+
+def _by_number(path: Path) -> list[Any]:
+    """Orders 3.0.10 after 3.0.2."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def _features(info: Any) -> tuple[str, str | None, tuple[str, ...]]:

@@ -1,7 +1,9 @@
 """Order, shares, augmentation and the two ways to the devices."""
 
 import dataclasses
+import errno
 import itertools
+import os
 
 import jax
 import numpy as np
@@ -146,6 +148,25 @@ def test_a_set_is_decoded_once(monkeypatch, tmp_path):
     np.testing.assert_array_equal(images, again[0])
     np.testing.assert_array_equal(labels, again[1])
     np.testing.assert_array_equal(images[5], source[5]["image"])
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no such call on this system")
+def test_a_full_disk_is_met_before_a_set_is_decoded(monkeypatch, tmp_path):
+    """Else a page of the mapped file that finds no room ends the process with SIGBUS."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(_packed, "_SMALL", 10)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    source = data.load(DataConfig(name="synthetic"), 8)
+    with pytest.raises(ConfigError, match="SAGAN_CACHE.* cannot take 98,304 bytes.*No space left"):
+        _packed.arrays(source, 8)
+    assert not list((tmp_path / "data").iterdir())
+    monkeypatch.setenv("SAGAN_CACHE", "/proc/nowhere")
+    with pytest.raises(ConfigError, match="/proc/nowhere/data .*cannot take"):
+        _packed.arrays(source, 8)
 
 
 def test_batches_need_enough_images():
