@@ -5,10 +5,12 @@
 #
 # The same command again goes on where the last one stopped; the overrides are for every stage.
 # OUT/README.md tells all. Exit status: 0 all is there; 42 LIMIT came first; 1 something failed or
-# differs: OUT/README.md says what, and removing its *.failed file tries it again.
+# differs: OUT/README.md says what, and removing its *.failed file tries it again; 2 nothing was done:
+# a word that is no override, or no GPU.
 #
 # Nothing is downloaded. The environment says what there is; what is not is left out and named:
-#   DATA          data_dir of tensorflow-datasets with cifar10 as array_record
+#   DATA          data_dir of tensorflow-datasets with cifar10 as array_record; train and gate need
+#                 it, or data.dir= or data.name= among the overrides
 #   INCEPTION     weights of the FID Inception network, up to mixed_6 or more
 #   RESNET        weights of a residual network for CIFAR-10 (sagan/features/cifar_resnet.py)
 #   PEER          a PyTorch program to run beside: takes --size --batch --d-steps --repeats --device
@@ -17,7 +19,8 @@
 #   PEER_IMAGES   folder of 32 px images that another program's training ended with, to be scored
 #   STAGES        default: agree bench beside train score gate
 #   BUDGET        seconds of training for each of cifar10 and cifar10_sngan (3600)
-#   LIMIT         seconds that this command may take (86400)
+#   LIMIT         seconds that this command may take (86400). When a twentieth is left, what runs is
+#                 asked to stop; it gets 15 s for that, a training 120 s, and is killed then
 #   SAMPLES       images that are scored (50000);  REAL  of the train set that they are held against
 #                 (all);  SEEDS_STEPS  steps of each run of gate (2000)
 #   CURVE_STEPS   between the checkpoints that are kept and scored for a curve (5000), by
@@ -25,7 +28,7 @@
 #   BATCH         images in a batch at 32 px (64), four times as many at 128 px
 #   BESIDE        SIZE:BATCH of what runs beside PEER (with that BATCH: 32:64 32:512 128:256)
 #   PEER_FORMS    of its options (eager channels-last compile channels-last,compile)
-#   REPEATS       of each timing (20);  DEVICE  of PEER (cuda)
+#   REPEATS       of each timing (20);  DEVICE  of PEER (cuda); with cpu, jax needs no GPU either
 #   PYTHON        the interpreter that sagan is installed for (python3)
 set -euo pipefail
 
@@ -33,6 +36,15 @@ dry=
 if [ "${1:-}" = --dry-run ]; then dry=1; shift; fi
 if [ $# = 0 ]; then sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; fi
 out=$1; shift
+refuse() { printf '%s: %s\n' "$0" "$*" >&2; exit 2; }
+case $out in -*) refuse "$out; allowed before OUT: --dry-run" ;; esac
+for word in "$@"; do
+  case $word in
+    -*) refuse "$word; allowed after OUT: section.field=value; --dry-run goes before it" ;;
+    ?*=*) ;;
+    *) refuse "$word; allowed after OUT: section.field=value" ;;
+  esac
+done
 python=${PYTHON:-python3}
 read -ra stages <<<"${STAGES:-agree bench beside train score gate}"
 budget=${BUDGET:-3600} limit=${LIMIT:-86400} samples=${SAMPLES:-50000}
@@ -46,14 +58,24 @@ real=$((samples < 10000 ? samples : 10000))  # the test set has no more
 curve=${CURVE_IMAGES:-$real}
 against=(${REAL:+--num-real "$REAL"})
 margin=$((limit / 20))  # for saving and for ending
+grace=15  # seconds for a step that is asked to stop, before it is killed
 child=
+if [ -z "$dry" ] && [ "$device" != cpu ] &&
+  ! "$python" -c 'import sys, jax; sys.exit(jax.default_backend() == "cpu")'; then
+  refuse "jax of $python sees no GPU (DEVICE=cpu: measure the CPU)"
+fi
 mkdir -p "$out/log"
 export SAGAN_CACHE="${SAGAN_CACHE:-$(realpath "$out")/cache}"
 
 say() { printf '== %s s: %s\n' "$SECONDS" "$*" >&2; }
 sagan() { printf '%s\0' "$python" -m sagan "$@"; }
-left() { echo $((limit - SECONDS)); }
-out_of_time() { say "LIMIT=$limit is spent; the same command goes on"; report || true; exit 42; }
+left() { if [ -n "$stopped" ]; then echo 0; else echo $((limit - SECONDS)); fi; }
+out_of_time() {
+  if [ -n "$stopped" ]; then say "stopped; the same command goes on"
+  else say "LIMIT=$limit is spent; the same command goes on"; fi
+  report || true
+  exit 42
+}
 report() {
   if [ -n "$dry" ]; then echo "$python -m sagan.bench.folder $out"; return; fi
   machine >>"$out/machine.txt"
@@ -68,41 +90,54 @@ machine() {  # where and with what; a line more for each other one that went on
     "$("$python" -c 'import sys, jax; print("jax", jax.__version__, "Python", sys.version.split()[0])')"
 }
 has() { [ -n "$dry" ] || [ -e "$1" ]; }
+has_data() {  # OVERRIDE…: is anything said of where the images are?
+  local word
+  if [ -n "${DATA:-}" ]; then return; fi
+  for word in "$@"; do
+    case $word in data.dir=* | data.name=*) return ;; esac
+  done
+  return 1
+}
 
 # Passes a request to stop on, and waits for what is saved then.
-trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 stopped=
+trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM INT
 
 # within SECONDS FILE CMD…: runs a command whose stdout becomes FILE, for so long at most.
+# Returns its status; 42 if this script was asked to stop and it did not come to its end.
 within() {
   local seconds=$1 file=$2 rc=0 log; shift 2
   log=$out/log/$(basename "$file" .part).txt
   if [ -n "$dry" ]; then printf '%q ' "$@"; printf '> %s\n' "$file"; return; fi
   # To the command alone: a training hears one SIGTERM as a wish to save, two as an order to end.
-  timeout --foreground --preserve-status --kill-after=120 "$seconds" "$@" \
-    >"$file" 2> >(tee -a "$log" >&2) &
+  # Where the whole group is told to stop, tee stays for the last words.
+  timeout --foreground --preserve-status --kill-after="$grace" "$seconds" "$@" \
+    >"$file" 2> >(trap '' TERM INT; exec tee -a "$log" >&2) &
   child=$!
+  [ -z "$stopped" ] || kill -TERM "$child" 2>/dev/null || true  # asked just before it began
   wait "$child" || rc=$?
   while kill -0 "$child" 2>/dev/null; do rc=0; wait "$child" || rc=$?; done
   child=
-  if [ -n "$stopped" ]; then say "stopped; the same command goes on"; exit 42; fi
+  if [ -n "$stopped" ] && [ "$rc" != 0 ]; then rc=42; fi
   return "$rc"
 }
 
 # result FILE CMD…: a stage whose result is what CMD prints; done once, also if it failed.
 result() {
-  local file=$out/$1 rc=0; shift
+  local file=$out/$1 rc=0 seconds; shift
   if has_result "$file"; then return; fi
-  if [ "$(left)" -le "$margin" ]; then out_of_time; fi
+  seconds=$(($(left) - margin))
+  if [ "$seconds" -le 0 ]; then out_of_time; fi
   say "$file"
-  within "$(left)" "$file.part" "$@" || rc=$?
+  within "$seconds" "$file.part" "$@" || rc=$?
   if [ -n "$dry" ]; then return; fi
   case $rc in
     0) mv "$file.part" "$file" ;;
     42 | 143) out_of_time ;;
     *)
-      if [ "$rc" = 137 ] && [ "$(left)" -le 0 ]; then out_of_time; fi
-      if [ "$rc" = 1 ] && [ -s "$file.part" ]; then  # a result that says no
+      # However a program ends that is told to.
+      if [ "$rc" -ge 128 ] && [ "$(left)" -le "$margin" ]; then out_of_time; fi
+      if [ "$rc" = 1 ] && says_no "$file"; then
         mv "$file.part" "$file"
       else
         mv "$file.part" "$file.failed"
@@ -110,6 +145,9 @@ result() {
       fi
       ;;
   esac
+}
+says_no() {  # Is 1 the status of a result here, and is there one?
+  case ${1##*/} in agree.json | gate.json) [ -s "$1.part" ] ;; *) return 1 ;; esac
 }
 has_result() { [ -z "$dry" ] && { [ -e "$1" ] || [ -e "$1.failed" ]; }; }
 
@@ -121,7 +159,7 @@ bench() {  # FILE CONFIG ARGUMENT…
 
 # train NAME: until BUDGET seconds of it are spent, over as many calls as that takes.
 train() {
-  local name=$1 spent piece begin rc
+  local name=$1 spent piece begin rc grace=120
   while [ ! -e "$out/$name.done" ] && [ ! -e "$out/$name.failed" ]; do
     spent=$(cat "$out/$name.seconds" 2>/dev/null || echo 0)
     piece=$((budget - spent))
@@ -137,6 +175,7 @@ train() {
     within "$piece" "$out/$name.out" "${command[@]}" || rc=$?
     if [ -n "$dry" ]; then break; fi
     echo $((spent + SECONDS - begin)) >"$out/$name.seconds"
+    if [ "$rc" -ge 128 ] && [ "$(left)" -le "$margin" ]; then rc=42; fi  # killed while it saved
     case $rc in
       0) touch "$out/$name.done" ;;
       42 | 143) ;;  # saved; or still starting when its time came
@@ -223,13 +262,20 @@ fastest() {
 import glob, json, sys
 rates = {}
 for path in glob.glob(sys.argv[1] + "*.json"):
-    last = open(path).read().strip().splitlines()[-1]
-    rates[path[len(sys.argv[1]):-len(".json")]] = json.loads(last)["images_per_second"]
-print(max(rates, key=rates.get))
+    try:
+        rate = float(json.loads(open(path).read().strip().splitlines()[-1])["images_per_second"])
+    except (ValueError, LookupError, TypeError):
+        continue  # the page says so
+    rates[path[len(sys.argv[1]):-len(".json")]] = rate
+sys.exit(print(max(rates, key=rates.get)) if rates else 1)
 PYTHON
 }
 
-stage_train() { train cifar10; train cifar10_sngan; }
+stage_train() {
+  if ! has_data "$@"; then say "train: no DATA"; return; fi
+  train cifar10
+  train cifar10_sngan
+}
 
 stage_score() {
   local name
@@ -255,6 +301,8 @@ stage_score() {
 }
 
 stage_gate() {
+  if ! has_data "$@"; then say "gate: no DATA"; return; fi
+  local grace=120  # it trains
   # Without RESNET the judge is fitted on the data first.
   local judge=${RESNET:+cifar_resnet} steps=${SEEDS_STEPS:-2000}
   bench gate.json cifar10 "${cifar[@]}" "train.steps=$steps" "eval.features=${judge:-classifier}" \

@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +80,10 @@ def _bench(args: argparse.Namespace) -> int:
     require(not (args.trace and moded), "--trace goes with no other mode")
     if args.weights and not args.against_float32:
         raise ConfigError("--weights goes with --against-float32")
-    from sagan.bench import report
+    from sagan.bench import programs, report
 
     report.check_picture(args.out)
-    # As an exception, so that processes started here end with this one.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, programs.end_all)
     words = [names[0], *overrides]
     if args.attention:
         return _attention(args, configs[0])

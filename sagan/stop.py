@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ import jax
 _PREEMPTED = 42
 _INTERRUPT_SECONDS = 5  # for Ctrl-C to unwind as an exception; a call into C may keep it
 _RELEASE_SECONDS = 2  # for giving the work directory back; its disk may be what hangs
+_ONE_WISH_SECONDS = 1.0  # a whole group's SIGTERM comes again from each that passes it on
 _CLOSED = 0
 
 
@@ -27,7 +29,9 @@ class Preempted(Exception):
 
 
 class StopRequest:
-    """Listens for SIGTERM, as a context; a second one, or Ctrl-C, ends the process at once.
+    """Listens for SIGTERM, as a context; a second wish, or Ctrl-C, ends the process at once.
+
+    A SIGTERM within a second of the first is the same wish, heard twice.
 
     Committed checkpoints are never touched again, so ending at once loses only steps.
 
@@ -73,13 +77,16 @@ class StopRequest:
         os.close(self._outbox)
 
     def _listen(self) -> None:
+        first = 0.0
         while (number := os.read(self._inbox, 1)[0]) != _CLOSED:
             if number == signal.SIGINT:
                 # The main thread gets a KeyboardInterrupt, unless it is in C and stays there.
                 threading.Thread(target=self._end_if_stuck, args=(number,), daemon=True).start()
             elif number == signal.SIGTERM and self._asked.is_set():
-                self._end(128 + number, "a second SIGTERM; ending at once")
+                if time.monotonic() - first >= _ONE_WISH_SECONDS:
+                    self._end(128 + number, "a second SIGTERM; ending at once")
             elif number == signal.SIGTERM:
+                first = time.monotonic()
                 self._asked.set()
                 if self.nothing_to_lose:
                     self._end(_PREEMPTED, "stopped on request; nothing was unsaved")

@@ -5,7 +5,6 @@ of its own. Both at the highest precision of matrix products.
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sagan import presets
+from sagan.bench import programs
 from sagan.bench.game import Game
 from sagan.bench.timing import say
 from sagan.layers import spectral
@@ -45,9 +45,9 @@ def against_cpu(words: Sequence[str]) -> dict[str, Any]:
         path = Path(folder) / "cpu.npz"
         say("the CPU's side")
         command = [sys.executable, "-m", "sagan.bench.agree", str(path), *words]
-        done = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
-        if done.returncode:
-            raise ConfigError(f"the CPU's side ended with {done.returncode}")
+        status, _ = programs.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        if status:
+            raise ConfigError(f"the CPU's side ended with {status}")
         with np.load(path, allow_pickle=False) as file:
             expected = dict(file)
     say("this device's side")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sagan.bench import programs
 from sagan.bench.timing import quartiles, say
 from sagan.typed import ConfigError
 
@@ -72,13 +73,13 @@ def _compared(command: str, ours: Sequence[float], turns: Sequence[dict[str, Any
 def _result(command: Sequence[str], name: str, keys: Sequence[str]) -> dict[str, Any]:
     """Runs a command and reads the last line it prints."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        status, printed = programs.run(command, stdout=subprocess.PIPE)
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
-    if done.returncode:
-        raise ConfigError(f"{name} ended with {done.returncode}")
+    if status:
+        raise ConfigError(f"{name} ended with {status}")
     try:
-        result = value = json.loads(done.stdout.strip().splitlines()[-1])
+        result = value = json.loads(printed.strip().splitlines()[-1])
         for key in keys:
             value = value[key]
         if not float(value) > 0:

@@ -20,6 +20,8 @@ def page(folder: Path) -> tuple[str, list[str]]:
     Returns: Markdown, and what failed or differs, a line each.
     """
     wrong = [f"{path.name}: see log/" for path in sorted(folder.glob("*.failed"))]
+    unread = [path.name for path in sorted(folder.glob("*.json")) if _read(path) is None]
+    wrong += [f"{name}: its last line is no JSON object" for name in unread]
     parts = [
         _agreement(folder, wrong),
         *_speed(folder),
@@ -40,16 +42,17 @@ def _agreement(folder: Path, wrong: list[str]) -> str:
     if not found["agree"]:
         wrong.append("agree.json: this device's numbers are not the CPU's")
     verdict = "agree" if found["agree"] else "DIFFER"
-    return _section(f"The same numbers as on the CPU: they {verdict}", found["rows"])
+    title = f"The same numbers as on the CPU: they {verdict} ({found['devices']})"
+    return _section(title, found["rows"])
 
 
 def _speed(folder: Path) -> Iterable[str]:
-    rows = [_row(_read(path) or {}) for path in sorted(folder.glob("bench_*.json"))]
+    rows = [_row(found) for _, found in _results(folder, "bench_*.json")]
     yield _section("Speed", rows) if rows else _absent("Speed")
     peers = [
         _setting(path) | {"form": path.stem.split("_")[4]}
-        | {"images_per_second": (_read(path) or {}).get("images_per_second")}
-        for path in sorted(folder.glob("peer_*.json"))
+        | {"images_per_second": found.get("images_per_second")}
+        for path, found in _results(folder, "peer_*.json")
     ]  # fmt: skip
     yield _section("The other program, alone", peers) if peers else _absent("The other program")
     turns = [
@@ -60,8 +63,7 @@ def _speed(folder: Path) -> Iterable[str]:
             "ours over theirs": row["ours_over_theirs"],
             "quartiles": row["ours_over_theirs_quartiles"],
         }
-        for path in sorted(folder.glob("beside_*.json"))
-        for found in [_read(path) or {}]
+        for path, found in _results(folder, "beside_*.json")
         for row in found.get("beside", [])
     ]
     if turns:
@@ -109,9 +111,8 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _training(folder: Path) -> Iterable[str]:
     rows = []
-    for path in sorted(folder.glob("score_*_*.json")):
+    for path, found in _results(folder, "score_*_*.json"):
         _, *name, judge = path.stem.split("_")
-        found = _read(path) or {"metrics": {}}
         row = {"images": "_".join(name), "network": judge, "step": found.get("step")}
         rows.append(row | found["metrics"])
     yield _section("Scores", rows) if rows else _absent("Scores")
@@ -136,11 +137,24 @@ def _gate(folder: Path, wrong: list[str]) -> Iterable[str]:
     yield _section(f"bfloat16 against float32, seeds {found['seeds']}", rows)
 
 
+def _results(folder: Path, pattern: str) -> Iterable[tuple[Path, Any]]:
+    """Yields the files of one kind that can be read, in order of their names."""
+    for path in sorted(folder.glob(pattern)):
+        found = _read(path)
+        if found is not None:
+            yield path, found
+
+
 def _read(path: Path) -> Any:
-    """Reads the last line, behind which a program may have said other things."""
-    if not path.exists():
+    """Reads the last line, before which a program may have said other things.
+
+    Returns: None if there is no file, or that line is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text().strip().splitlines()[-1])
+    except (FileNotFoundError, ValueError, IndexError):
         return None
-    return json.loads(path.read_text().strip().splitlines()[-1])
+    return found if isinstance(found, dict) else None
 
 
 def _absent(what: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan import presets
-from sagan.bench import game
+from sagan.bench import game, programs
 from sagan.bench.timing import say
 from sagan.goodput import FIRST_STEP
 from sagan.typed import ConfigError
@@ -40,8 +40,10 @@ def measure(words: Sequence[str]) -> dict[str, Any]:
 
 def _with_data(words: Sequence[str]) -> list[str]:
     asked = presets.load(words[0], words[1:])
-    _, config = game.open_data(asked)
-    if config.data.name == asked.data.name:
+    source, config = game.open_data(asked)
+    # Training, unlike what is timed here, wants as many classes as the images have.
+    fits = config.model.num_classes in (None, len(source.class_names))
+    if config.data.name == asked.data.name and fits:
         return list(words)
     classes = "none" if config.model.num_classes is None else "data"
     return [*words, "data.name=synthetic", "data.dir=none", f"model.num_classes={classes}"]
@@ -51,16 +53,14 @@ def _start(words: Sequence[str], caches: dict[str, str], workdir: Path) -> float
     say(f"{workdir.name} start of {' '.join(words)}")
     command = [sys.executable, "-m", "sagan", "train", *words, "--workdir", str(workdir)]
     since, said = time.monotonic(), []
-    with subprocess.Popen(
-        command, env=os.environ | caches, stderr=subprocess.PIPE, text=True
-    ) as process:
+    how: dict[str, Any] = {"env": os.environ | caches, "stderr": subprocess.PIPE, "text": True}
+    with programs.started(command, **how) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if FIRST_STEP in line:
-                seconds = time.monotonic() - since
-                process.kill()
-                return seconds
+                return time.monotonic() - since
             said.append(line)
+        process.wait()
     raise ConfigError(
         f"a start of {' '.join(words)} ended with {process.returncode}: {''.join(said)[-2000:]}"
     )

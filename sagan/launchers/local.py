@@ -12,6 +12,7 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from sagan.launchers import RETRY_CODES, Job, Plan, python, train_arguments
+from sagan.typed import require
 
 
 class Process(NamedTuple):
@@ -63,9 +64,23 @@ def _environment(rank: int, count: int, port: int, gpus: int | None) -> dict[str
             "SAGAN_PROCESS_ID": str(rank),
         }
     if gpus:
-        first = rank * gpus
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(first, first + gpus)))
+        devices = _devices(count * gpus)[rank * gpus :][:gpus]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     return environment
+
+
+def _devices(wanted: int) -> list[str]:
+    """Lists the GPUs to share out: those that this process may see, where it is told which."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return [str(number) for number in range(wanted)]
+    devices = [name.strip() for name in allowed.split(",") if name.strip()]
+    require(
+        len(devices) >= wanted,
+        f"CUDA_VISIBLE_DEVICES={allowed} names {len(devices)} GPUs; "
+        f"--processes times --gpus-per-process are {wanted}",
+    )
+    return devices
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     process.terminate()
     assert any("SIGTERM: saving and stopping" in line for line in process.stderr)
     assert process.poll() is None  # held between steps: the first one waits
+    time.sleep(1.1)
     process.terminate()
     assert "a second SIGTERM" in end(process, 128 + signal.SIGTERM)
     assert not (workdir / "train.lock").exists()
@@ -104,6 +106,24 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     done = runs.finish(runs.small(workdir), environment)
     assert "from step 5" in done.stderr and "damaged" not in done.stderr
     runs.assert_same(straight, workdir)
+
+
+def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
+    """7: from a group and from who passes it on; later it is a second one."""
+    program = (
+        "import time\nfrom sagan.stop import StopRequest\n"
+        "with StopRequest():\n    print(flush=True)\n    time.sleep(60)"
+    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True)
+    process.stdout.readline()
+    process.terminate()
+    assert "SIGTERM: saving and stopping" in process.stderr.readline()
+    process.terminate()
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.terminate()
+    assert "a second SIGTERM" in end(process, 128 + signal.SIGTERM)
 
 
 def test_row_8_sigterm(held, straight, environment, tmp_path):

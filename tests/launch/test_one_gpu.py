@@ -10,21 +10,31 @@ import time
 
 import pytest
 
-from sagan import cli
+from sagan import cli, data, presets
+from sagan.bench import start
 from sagan.launchers import launch_folder
 
 SCRIPT = launch_folder() / "one_gpu.sh"
 RATES = {"": 3, "--channels-last": 5, "--compile": 2, "--channels-last --compile": 4}
-# Notes each command; is told by files beside it which fail. A training runs until it is stopped.
+# Notes each command; is told by FAILS which training fails, by ENDS which commands end with which
+# status after how many seconds, or when they are told to. A training runs until it is stopped.
 STAND_IN = """
 import json, os, runpy, signal, sys, time
 words, here = sys.argv[1:], {here!r}
 if words[1:2] == ["sagan.bench.folder"] or words[0] == "-":
     os.execv({python!r}, [{python!r}, *words])
+if "default_backend" in words[1]:
+    sys.exit(int("NO_GPU" in os.environ))
 if words[0] == "-c":
     sys.exit(print("jax 1 Python 3"))
 with open(f"{{here}}/asked", "a") as file:
     print(json.dumps(words), file=file)
+which, status, seconds = os.environ.get("ENDS", "- 0 0").split()
+if which in words:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(int(status)))
+    print("no object", flush=True)
+    time.sleep(int(seconds))
+    sys.exit(int(status))
 rate = {{"images_per_second": 1.0, "seconds_per_step": 1, "images_per_second_quartiles": [1, 1]}}
 if words[0] == "peer.py":
     forms = " ".join(w for w in words if w in ("--channels-last", "--compile"))
@@ -43,7 +53,8 @@ elif words[2] == "train":
     open(f"{{words[-1]}}/config.json", "w").close()
     time.sleep(600)
 elif "--against-cpu" in words:
-    print(json.dumps({{"agree": False, "rows": [{{"quantity": "x", "agrees": False}}]}}))
+    rows = [{{"quantity": "x", "agrees": False}}]
+    print(json.dumps({{"agree": False, "devices": "1 x X", "rows": rows}}))
     sys.exit(1)
 elif "--against-float32" in words:
     print(json.dumps({{"within_noise": True, "seeds": [0], "metrics": {{"m": {{"p": 0.5}}}}}}))
@@ -65,7 +76,7 @@ def script(tmp_path):
     out = tmp_path / "out"
     files = {"DATA": "/d a", "INCEPTION": "/i.npz", "RESNET": "/r.npz", "PEER": "peer.py"}
 
-    def start(*words, **environment):
+    def begin(*words, **environment):
         told = files | {"PYTHON": str(python), "BUDGET": "12", "BATCH": "8"} | environment
         command = ["bash", str(SCRIPT), *words[:-1], str(out), *words[-1:]]
         return subprocess.Popen(
@@ -74,11 +85,12 @@ def script(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
-    start.out, start.here = out, tmp_path
-    start.asked = lambda: [json.loads(x) for x in (tmp_path / "asked").read_text().splitlines()]
-    return start
+    begin.out, begin.here = out, tmp_path
+    begin.asked = lambda: [json.loads(x) for x in (tmp_path / "asked").read_text().splitlines()]
+    return begin
 
 
 def _end(process, seconds=60):
@@ -108,10 +120,14 @@ def test_every_command_is_one_that_sagan_takes(script):
         assert not [word for word in rest if word.startswith("-")]
         if args.verb in ("bench", "train"):
             assert "model.g_channels=8" in words
-            from sagan import presets
-
             names = [word for word in args.words if "=" not in word]
-            presets.load(names[0], [word for word in [*args.words, *rest] if "=" in word])
+            overrides = [word for word in [*args.words, *rest] if "=" in word]
+            presets.load(names[0], overrides)
+            if "--start" in words:  # trains, on synthetic images: /d a holds none
+                told = start._with_data([names[0], *overrides])
+                config = presets.load(told[0], told[1:])
+                source = data.load(config.data, config.model.image_size)
+                assert data.resolve(config, source).model.num_classes == 4
     assert not (script.out / "README.md").exists()
 
 
@@ -121,7 +137,7 @@ def test_stages_are_done_once_and_what_failed_is_named(script):
     assert status == 1  # differs from the CPU, and the peer fails in bfloat16
     page = (script.out / "README.md").read_text()
     assert page.splitlines()[2].startswith("- commit ") and "; jax " in page.splitlines()[2]
-    assert "they DIFFER" in page and "peer_32_8_bfloat16_compile.json.failed" in page
+    assert "they DIFFER (1 x X)" in page and "peer_32_8_bfloat16_compile.json.failed" in page
     assert "fid_768_10k" not in page and "7.25" in page
     asked = script.asked()
     small, large = (words[3:] for words in asked if "--beside" in words)
@@ -184,12 +200,96 @@ def test_a_training_that_fails_is_named_and_not_tried_again(script):
 
 def test_a_wish_to_stop_is_passed_on_once_and_waited_for(script):
     process = script("seed=1", STAGES="train", BUDGET="400")
-    deadline = time.monotonic() + 30
-    while not (script.out / "cifar10" / "config.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(0.3)
+    _wait_for(script.out / "cifar10" / "config.json")
     process.send_signal(signal.SIGTERM)
     status, _, err = _end(process, 20)
     assert status == 42 and "stopped; the same command goes on" in err
     assert (script.here / "saved").read_text() == "x"
+    assert int((script.out / "cifar10.seconds").read_text()) >= 0
+    assert "`cifar10` was trained for" in (script.out / "README.md").read_text()
+
+
+def test_a_whole_group_that_is_told_to_stop_still_saves_and_reports(script):
+    process = script("seed=1", STAGES="train", BUDGET="400")
+    _wait_for(script.out / "cifar10" / "config.json")
+    os.killpg(process.pid, signal.SIGTERM)
+    status, _, err = _end(process, 20)
+    assert status == 42 and "stopped; the same command goes on" in err
+    assert set((script.here / "saved").read_text()) == {"x"}
+    assert (script.out / "cifar10.seconds").exists() and (script.out / "README.md").exists()
+
+
+def test_a_step_that_dies_of_being_stopped_is_not_a_failure(script):
+    """139: how an interpreter may end that is told to."""
+    told = {"STAGES": "agree", "LIMIT": "40", "ENDS": "--against-cpu 139 2"}
+    process = script("seed=1", **told)
+    _wait_for(script.out / "agree.json.part")
+    process.send_signal(signal.SIGTERM)
+    assert _end(process)[0] == 42
+    assert not (script.out / "agree.json.failed").exists()
+    assert _end(script("seed=1", **told | {"LIMIT": "2", "ENDS": "--against-cpu 139 30"}))[0] == 42
+    assert not (script.out / "agree.json.failed").exists()
+    assert _end(script("seed=1", **told))[0] == 1  # nobody stopped it
+    assert (script.out / "agree.json.failed").exists()
+
+
+def test_steps_end_a_twentieth_before_the_limit(script):
+    begin = time.monotonic()
+    told = {"STAGES": "agree", "LIMIT": "20", "ENDS": "--against-cpu 139 600"}
+    assert _end(script("seed=1", **told))[0] == 42
+    assert time.monotonic() - begin < 20
+
+
+def test_only_two_steps_have_results_that_say_no(script):
+    told = {"STAGES": "bench", "ENDS": "--attention 1 0"}
+    assert _end(script("seed=1", **told))[0] == 1
+    names = {path.name for path in script.out.glob("*.failed")}
+    assert names == {"attention_float32.json.failed", "attention_bfloat16.json.failed"}
+
+
+def test_results_that_are_no_json_are_named_and_passed_over(script):
+    for ends in ("peer.py", "bench"):
+        told = {"STAGES": "bench beside", "BESIDE": "32:8", "ENDS": f"{ends} 0 0"}
+        status, _, err = _end(script("seed=1", **told))
+        assert status == 1, err
+        page = (script.out / "README.md").read_text()
+        assert "**wrong** peer_32_8_float32_eager.json: its last line is no JSON object" in page
+        assert "the peer runs in no form" in err and "Traceback" not in err
+        (script.out / "bench_cifar10_float32.json").unlink()
+    assert "bench_cifar10_float32.json: its last line" in page
+
+
+def test_without_data_nothing_is_trained(script):
+    told = {"STAGES": "train gate", "DATA": "", "BUDGET": "1"}
+    status, _, err = _end(script("seed=1", **told))
+    assert status == 0 and "train: no DATA" in err and "gate: no DATA" in err
+    assert not (script.here / "asked").exists()
+    assert _end(script("data.name=synthetic", **told))[0] == 0
+    assert [words[2] for words in script.asked()] == ["train", "train", "bench"]
+
+
+@pytest.mark.parametrize("word", ["--dry-run", "seed"])
+def test_a_word_that_is_no_override_is_refused(script, word):
+    status, _, err = _end(script(word, STAGES="agree"))
+    assert status == 2 and f"{word}; allowed after OUT: section.field=value" in err
+    assert not script.out.exists()
+    status, _, err = _end(script("--dry", "seed=1"))
+    assert status == 2 and "--dry; allowed before OUT: --dry-run" in err
+
+
+def test_a_machine_without_a_gpu_is_refused_unless_it_is_meant(script):
+    told = {"STAGES": "agree", "NO_GPU": "1"}
+    status, _, err = _end(script("seed=1", **told))
+    assert status == 2 and "sees no GPU (DEVICE=cpu: measure the CPU)" in err
+    assert not script.out.exists()
+    assert _end(script("--dry-run", "seed=1", **told))[0] == 0
+    assert _end(script("seed=1", DEVICE="cpu", **told))[0] == 1
+    assert (script.out / "agree.json").exists()
+
+
+def _wait_for(path):
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.3)

@@ -145,7 +145,8 @@ def test_overrides_without_a_config_and_defaults(plan):
     assert "SAGAN_" not in job_text  # one process needs no coordinator
 
 
-def test_local_tells_each_rank_its_place(plan):
+def test_local_tells_each_rank_its_place(plan, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     commands = plan(
         "local", "--processes", "2", "--gpus-per-process", "4", "--port", "5000"
     ).commands
@@ -154,6 +155,16 @@ def test_local_tells_each_rank_its_place(plan):
     assert {o["SAGAN_NUM_PROCESSES"] for o in ours} == {"2"}
     assert {o["SAGAN_COORDINATOR"] for o in ours} == {"127.0.0.1:5000"}
     assert [o["CUDA_VISIBLE_DEVICES"] for o in ours] == ["0,1,2,3", "4,5,6,7"]
+
+
+def test_local_shares_out_the_gpus_that_it_may_see(plan, monkeypatch):
+    words = ["local", "--processes", "2", "--gpus-per-process", "2", "--port", "5000"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-a1, 7,5,6")
+    text = show(plan(*words))
+    assert "CUDA_VISIBLE_DEVICES=4,GPU-a1 " in text and "CUDA_VISIBLE_DEVICES=7,5 " in text
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=4,5,6 names 3 GPUs; .* are 4"):
+        plan(*words)
 
 
 def test_slurm_script_says_what_was_asked(plan):
