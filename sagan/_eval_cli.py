@@ -128,8 +128,9 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _eval_run(args: argparse.Namespace, workdir: Path) -> int:
-    psi = args.truncation
-    require(psi is None or 0 < psi <= 1, f"--truncation {psi}; allowed: (0, 1]")
+    from sagan import protocols  # numpy alone: what was typed is checked before jax starts
+
+    protocols.require_truncation(args.truncation)
     from sagan import evaluate, join, watch
 
     join.initialize()
@@ -145,7 +146,7 @@ def _eval_run(args: argparse.Namespace, workdir: Path) -> int:
             reference=args.reference,
             num_real=args.num_real,
             seeds=args.seeds,
-            truncation=psi,
+            truncation=args.truncation,
             watch=args.watch,
             watch_timeout_seconds=args.watch_timeout,
             as_json=args.json,

@@ -14,6 +14,7 @@ import numpy as np
 
 from sagan.config import Config, ConfigError
 from sagan.metrics import Metric
+from sagan.typed import require
 
 # Every field of a stored fingerprint; a network may add its own.
 FIELDS = {
@@ -114,6 +115,11 @@ def check_possible(
                 )
         if metric.USES_LABELS and not labelled:
             raise ConfigError(f"metric {metric.NAME} needs images with classes; these have none")
+
+
+def require_truncation(psi: float | None) -> None:
+    """Raises: ConfigError for a factor of latents that is none."""
+    require(psi is None or 0 < psi <= 1, f"--truncation {psi}; allowed: (0, 1]")
 
 
 def balanced_labels(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sagan import attention_maps, checkpoint, images, registry, sampler
+from sagan import attention_maps, checkpoint, images, protocols, registry, sampler
 from sagan.config import Config
 from sagan.typed import ConfigError
 from sagan.writers import Progress
@@ -109,8 +109,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.num < 1:
             raise ConfigError(f"--num {self.num}; allowed: >= 1")
-        if self.truncation is not None and not 0 < self.truncation <= 1:
-            raise ConfigError(f"--truncation {self.truncation}; allowed: (0, 1]")
+        protocols.require_truncation(self.truncation)
         sampler.require_seed(self.seed, "--seed")
         for index in self.interpolate or ():
             sampler.require_seed(index, "--interpolate")

@@ -1,5 +1,8 @@
 """A network and a sampler that cost nothing, for tests of what is around them."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 SIZE = 8
@@ -44,3 +47,8 @@ class FakeSampler:
                 for i, label in zip(indices, labels, strict=True)
             ]
         )
+
+
+def filed(workdir: Path, step: int) -> dict:
+    """Reads a step's scores as anybody would."""
+    return json.loads((workdir / "eval" / f"{step}.json").read_text())

@@ -193,3 +193,11 @@ def test_a_process_started_anew_keeps_its_words():
     ) as started:
         out, _ = started.communicate(timeout=60)
     assert out == f"{started.pid} ['-c', 'a b', '--c']\n"
+
+
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused(tmp_path, capsys):
+    """It would save checkpoints there that nobody can read."""
+    workdir = tmp_path / "a[1]" / "run"
+    assert cli.main(["train", "debug", "--workdir", str(workdir)]) == 2
+    assert "a[1]/run: allowed: paths without '['" in capsys.readouterr().err
+    assert not workdir.exists()

@@ -14,7 +14,7 @@ from sagan import data, jaxprs, train_step
 from sagan.bench.game import Game
 from sagan.data._pipeline import Pipeline
 from sagan.layers import spectral
-from sagan.mesh import Devices, compile_ahead
+from sagan.mesh import Devices
 
 
 @pytest.fixture(scope="module")
@@ -167,47 +167,6 @@ def test_penalties_are_weighted_into_the_loss(penalty):
     config = changed(CONFIG, train={"penalty": penalty, "d_steps_per_g_step": 1})
     _, history = play(config, 1)
     assert np.isfinite(history[0]["loss/penalty"]) and float(history[0]["loss/penalty"]) > 0
-
-
-@pytest.mark.parametrize("form", ["shard_map", "pmap"])
-@pytest.mark.parametrize("resident_bytes", [10**6, 0])
-def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
-    config = changed(CONFIG, data={"resident_bytes": resident_bytes, "workers": 0})
-    seam = Devices(form, devices=jax.devices()[:2])
-    gan = train_step.build(config, 2)
-    pipeline = Pipeline(config, data.load(config.data, 8), seam, 1)
-    assert pipeline.resident == (resident_bytes > 0)
-    program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
-    make = functools.partial(train_step.init, gan)
-    compile_ahead(program, seam.abstract(make), pipeline.data, pipeline.abstract()).result()
-    state, batch = seam.create(make), next(pipeline.batches(0))
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
-    )
-    program(state, pipeline.data, batch)
-    assert compiled == []
-
-
-def test_no_compilation_after_the_first_dispatch_and_no_hidden_transfer():
-    seam = Devices(devices=jax.devices()[:2])
-    gan = train_step.build(CONFIG, 2)
-    pipeline = Pipeline(CONFIG, data.load(CONFIG.data, 8), seam, 1)
-    program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
-    state = seam.create(functools.partial(train_step.init, gan))
-    batches = pipeline.batches(0)
-    state, _ = program(state, pipeline.data, next(batches))
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
-    )
-    with jax.transfer_guard("disallow"):
-        for _ in range(3):
-            state, scalars = program(state, pipeline.data, next(batches))
-        seam.fetch(scalars)
-    assert compiled == [] and program._cache_size() == 1
-    with pytest.raises(Exception, match="isallowed"), jax.transfer_guard("disallow"):
-        program(state, pipeline.data, jax.tree.map(np.asarray, next(batches)))  # guard is real
 
 
 def test_bfloat16_computes_with_float32_parameters():

@@ -3,20 +3,18 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import dense_pair
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import cli, data, presets
-from sagan.bench import agree, attention, beside, gate, measure, programs, report, start, sweep
+from sagan import cli, presets
+from sagan.bench import agree, attention, beside, gate, measure, report, sweep
 from sagan.layers import conv
 from sagan.typed import ConfigError
 
@@ -239,83 +237,3 @@ def test_bars_have_room_beside_long_names(tmp_path):
         blue = picture[..., 2] - picture[..., 0] > 100
         sizes.append(blue.any(0).sum())  # the longest bar
     assert min(sizes) > 300
-
-
-def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
-    """Two, with one cache: the second finds the step that the first has compiled."""
-    popen, asked = subprocess.Popen, []
-
-    def noted(command, **how):
-        folder = Path(how["env"]["JAX_COMPILATION_CACHE_DIR"])
-        asked.append(any(folder.glob("*program*")))
-        return popen(command, **how)
-
-    monkeypatch.setattr(subprocess, "Popen", noted)
-    monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parent))
-    words = ["cifar10", "data.dir=/nowhere", "model.name=dense_pair", "train.batch_size=4"]
-    found = start.measure(words)  # the data is not there: synthetic images
-    assert asked == [False, True]
-    assert found["again_over_first"] == found["again"] / found["first"] > 0
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["imagenet128", "data.name=synthetic", "train.batch_size=256"],
-        ["cifar10", "data.dir=/nowhere", "train.batch_size=64"],
-        ["cifar10", "data.name=synthetic", "model.num_classes=none"],
-        ["imagenet128", "data.dir=/nowhere", "data.name=synthetic"],
-    ],
-)
-def test_a_start_is_told_of_data_that_a_training_takes(words):
-    told = start._with_data(words)
-    config = presets.load(told[0], told[1:])
-    assert config.data.name == "synthetic"
-    source = data.load(config.data, config.model.image_size)
-    classes = None if "model.num_classes=none" in words else 4
-    assert data.resolve(config, source).model.num_classes == classes
-
-
-def test_a_start_that_has_its_data_is_not_told_more():
-    assert start._with_data(["debug", "seed=3"]) == ["debug", "seed=3"]
-
-
-def test_no_program_outlives_an_error():
-    with pytest.raises(KeyError), programs.started(["sleep", "60"]) as process:
-        raise KeyError
-    assert process.returncode == -signal.SIGKILL and programs._running == []
-
-
-@pytest.mark.parametrize("how", ["signal.SIG_DFL", "signal.SIG_IGN"])
-def test_a_bench_that_is_told_to_stop_takes_its_programs_with_it(how, tmp_path):
-    """Also one that will not end by itself."""
-    pid = tmp_path / "pid"
-    inner = (
-        f"import os, pathlib, signal, time; signal.signal(signal.SIGTERM, {how})\n"
-        f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    )
-    outer = (
-        "import sys; from sagan import cli; from sagan.bench import beside, programs\n"
-        f"beside.run = lambda *_, **__: programs.run([sys.executable, '-c', {inner!r}])\n"
-        "cli.main(['bench', 'debug', '--beside', 'other'])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", outer])
-    deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.terminate()
-    assert process.wait(timeout=20) == 128 + signal.SIGTERM
-    state = Path(f"/proc/{pid.read_text()}/stat")
-    for _ in range(100):  # a zombie has ended, and waits for init
-        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("it still runs")
-
-
-def test_a_start_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(start, "_with_data", list)
-    with pytest.raises(ConfigError, match="ended with 2: .*no prepared 'cifar10' there"):
-        start.measure(["cifar10", "data.dir=/nowhere"])

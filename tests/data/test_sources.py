@@ -6,6 +6,7 @@ from PIL import Image
 
 from sagan import data, image_sets, images, registry
 from sagan.config import DataConfig
+from sagan.data import tfds
 from sagan.typed import ConfigError
 
 
@@ -205,3 +206,14 @@ def test_a_set_prepared_for_reading_in_order_is_refused(test_data, tmp_path):
         (other / name).write_text(text)
     with pytest.raises(ConfigError, match="is not prepared as array_record, which random access"):
         data.load(DataConfig(name="tfds/cifar10", dir=str(tmp_path)), 32)
+
+
+def test_the_newest_version_is_by_number(tmp_path, monkeypatch):
+    for version in ("3.0.2", "3.0.10", "2.9.9"):
+        (tmp_path / "set" / version).mkdir(parents=True)
+        (tmp_path / "set" / version / "dataset_info.json").touch()
+    opened = []
+    monkeypatch.setattr(tfds.Prepared, "__init__", lambda self, folder, *_: opened.append(folder))
+    config = DataConfig(name="tfds/set", dir=str(tmp_path))
+    tfds.load(config, 8, "set")
+    assert [folder.name for folder in opened] == ["3.0.10"]
