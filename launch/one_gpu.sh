@@ -285,7 +285,7 @@ stage_score() {
       mapfile -d '' -t command < <(sagan sample "$out/$name" \
         --classes 0,1,2,3,4,5,6,7,8,9 --num 8 --grid --out "$out/$name.png")
       result "sample_$name.txt" "${command[@]}"
-      if [ -n "${INCEPTION:-}" ]; then  # last, so that its plot holds results of one kind
+      if [ -n "${INCEPTION:-}" ]; then
         mapfile -d '' -t command < <(sagan eval "$out/$name" --step all --num-images "$curve" \
           --metrics fid_768 --weights "$INCEPTION" "${against[@]}" --json)
         result "curve_$name.json" "${command[@]}"

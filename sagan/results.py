@@ -91,17 +91,28 @@ def read_all(workdir: Path) -> dict[int, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def _scores_by_step(workdir: Path) -> dict[int, dict[str, float]]:
-    """Gathers all scores, those that lie beside too; of one name, those in `eval/<step>.json`."""
-    found: dict[int, dict[str, float]] = {}
+def _curves(workdir: Path) -> dict[str, dict[int, dict[str, float]]]:
+    """Gathers what was measured with each score, by step, of all that compares with the newest.
+
+    The newest that is the run's own, where it has such.
+    """
+    found = []
     for path in sorted((workdir / FOLDER / OTHERS).glob("*.json")):
         step = path.name.partition(".")[0]
         if step.isdigit():
             with contextlib.suppress(ConfigError):
-                found.setdefault(int(step), {}).update(read(path)["metrics"])
-    for number, result in read_all(workdir).items():
-        found.setdefault(number, {}).update(result["metrics"])
-    return dict(sorted(found.items()))
+                found.append((int(step), read(path)))
+    found = sorted([*found, *read_all(workdir).items()], key=lambda pair: pair[0])
+    curves = {}
+    for key in dict.fromkeys(key for _, result in found for key in result["metrics"]):
+        having = [(step, result) for step, result in found if key in result["metrics"]]
+        newest = max(having, key=lambda pair: (_is_own(pair[1]), pair[0]))[1]["protocol"]
+        curves[key] = {
+            step: result["metrics"]
+            for step, result in having
+            if not protocols.differences(result["protocol"], newest)
+        }
+    return curves
 
 
 def write(workdir: Path, result: Mapping[str, Any]) -> list[str]:
@@ -223,22 +234,23 @@ def write_events(workdir: Path, step: int, values: Mapping[str, float]) -> None:
 
 
 def plot(workdir: Path) -> Path | None:
-    """Draws every metric against the step into `eval/metrics.png`; None if nothing was scored."""
+    """Draws every metric against the step into `eval/metrics.png`; None if nothing was scored.
+
+    A curve has scores of one protocol: others do not compare.
+    """
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
-    results = _scores_by_step(workdir)
-    hidden = ("_sd", "_worst")
-    keys = list(dict.fromkeys(k for values in results.values() for k in values))
-    keys = [key for key in keys if not key.endswith(hidden)]
+    curves = _curves(workdir)
+    keys = [key for key in curves if not key.endswith(("_sd", "_worst"))]
     if not keys:
         return None
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
     for place, key in enumerate(keys, start=1):
-        steps = [step for step, values in results.items() if key in values]
-        values = [results[step][key] for step in steps]
-        spread = [results[step].get(f"{key}_seed_sd", 0.0) for step in steps]
+        steps = list(curves[key])
+        values = [m[key] for m in curves[key].values()]
+        spread = [m.get(f"{key}_seed_sd", 0.0) for m in curves[key].values()]
         axes = figure.add_subplot(rows, columns, place)
         axes.errorbar(steps, values, yerr=spread if any(spread) else None, marker="o", ms=4, lw=1)
         axes.set_title(key)
