@@ -10,7 +10,7 @@ Against `cifar10`: no attention in either network; all else the same.
 import dataclasses
 
 from sagan.config import Config
-from sagan.presets import preset
+from sagan.config.presets import preset
 
 
 def get_config() -> Config:

@@ -13,7 +13,7 @@ Against `imagenet128_paper`: attention at 64, EMA 0.999 from step 2000, Adam's b
 import dataclasses
 
 from sagan.config import Config
-from sagan.presets import preset
+from sagan.config.presets import preset
 
 
 def get_config() -> Config:

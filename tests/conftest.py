@@ -8,7 +8,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from sagan import process  # noqa: E402
+from sagan.cli import process  # noqa: E402
 
 process.collect_rarely()
 

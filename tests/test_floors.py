@@ -1,4 +1,4 @@
-"""The structure holds: imports point down, files stay short, `--help` stays quick."""
+"""The structure of the package holds: few folders, imports that point down, short files."""
 
 import ast
 import subprocess
@@ -10,55 +10,77 @@ import pytest
 
 import sagan
 
-ROOT = Path(sagan.__file__).parent
+PACKAGE = Path(sagan.__file__).parent
+TESTS = Path(__file__).parent
+# From below: a folder imports from its own floor only itself, and from the floors before it.
 FLOORS = (
-    {"typed", "jaxprs", "process"},
     {"config"},
-    {"config_json"},
-    {"presets", "registry", "mesh", "writers", "images", "stop", "manifest", "lock"}
-    | {"roll_call", "join", "watchdog", "goodput", "device_error"},
-    {"data", "layers", "losses", "metrics", "features", "optim"},
-    {"models", "telemetry", "protocols", "results", "extract", "image_sets", "compare"}
-    | {"draws", "gate", "divergence", "sentinel"},
-    {"train_step", "checkpoint", "reference"},
-    {"sampler", "attention_maps", "quarantine", "guard"},
-    {"sample", "evaluator", "grids"},
-    {"evaluate", "watch", "bench", "check", "cost", "launch", "launchers"},
-    {"train"},
-    {"_bench_cli", "_eval_cli", "_launch_cli"},
+    {"files", "parallel"},
+    {"models", "data", "launch"},
+    {"runs"},
+    {"evaluation"},
+    {"tasks"},
+    {"training"},
+    {"bench"},
     {"cli"},
-    {"__main__", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
+ALL_FILES = FILES + sorted(TESTS.rglob("*.py"))
 
 
-def _unit(path):
-    parts = path.relative_to(ROOT).parts
-    return parts[0].removesuffix(".py")
+def folder_of(path):
+    return path.relative_to(PACKAGE).parts[0]
 
 
-def _imports(path):
-    """Yields the units of the package that a file imports, wherever in it."""
+def imported(path):
+    """Yields (module, name) for everything that a file imports, wherever in it; name may be ''."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "sagan":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sagan."):
-            yield node.module.split(".")[1]
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("sagan."))
+            yield from ((alias.name, "") for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def folders_imported(path):
+    for module, name in imported(path):
+        parts = f"{module}.{name}".split(".")
+        if parts[0] == "sagan" and parts[1] in FLOOR:
+            yield parts[1]
+
+
+def test_the_package_has_at_most_13_entries():
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    # A wheel also carries the presets and the launch files.
+    assert len(entries - {"_configs", "_launch"}) <= 13
+    assert {name for name in entries if not name.startswith("_")} == FLOOR.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    unit = _unit(path)
-    assert unit in FLOOR, f"give {unit} a floor"
-    for other in set(_imports(path)) - {unit, "__version__"}:
-        assert other in FLOOR, f"{path.name} imports {other}, which has no floor"
-        assert FLOOR[other] <= FLOOR[unit], f"{unit} must not import {other}, a floor above"
+    if path.parent == PACKAGE:
+        return
+    folder = folder_of(path)
+    wrong = {
+        other
+        for other in folders_imported(path)
+        if other != folder and FLOOR[other] >= FLOOR[folder]
+    }
+    assert not wrong, f"{folder} is not above {', '.join(sorted(wrong))}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", ALL_FILES, ids=str)
+def test_no_import_of_a_private_name_from_another_folder(path):
+    here = ".".join(("sagan", *path.parent.relative_to(PACKAGE).parts)) if path in FILES else ""
+    for module, name in imported(path):
+        if module.split(".")[0] != "sagan":
+            continue
+        private = [part for part in (*module.split("."), name) if part.startswith("_")]
+        private = [part for part in private if not part.startswith("__")]
+        assert not private or (here and module.startswith(here)), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=str)
 def test_files_are_short(path):
     assert len(path.read_text().splitlines()) <= 300
 

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sagan import presets
 from sagan.bench import programs
 from sagan.bench.game import Game
 from sagan.bench.timing import say
-from sagan.layers import spectral
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, presets
+from sagan.models.layers import spectral
 
 # Relative, in the 2-norm of the whole array. Losses and gradients pass through two networks.
 TOLERANCES = {"forward": 1e-4, "step": 1e-3}

@@ -10,8 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 from sagan.bench import flops, report
 from sagan.bench.timing import rate, say, spread, times
-from sagan.layers import attend
-from sagan.layers.attention import SelfAttention
+from sagan.models.layers import attend
+from sagan.models.layers.attention import SelfAttention
 
 SIZES = (16, 32, 64, 128)
 CHANNELS = 64

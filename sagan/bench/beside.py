@@ -15,7 +15,7 @@ from typing import Any
 
 from sagan.bench import programs
 from sagan.bench.timing import quartiles, say
-from sagan.typed import ConfigError
+from sagan.config import ConfigError
 
 RATE = "images_per_second"
 

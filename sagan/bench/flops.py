@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from sagan import jaxprs
 from sagan.bench.timing import times
+from sagan.parallel import jaxprs
 
 # Dense bfloat16 matrix products, FLOP/s of one device as JAX counts devices; makers' data sheets.
 PEAK_FLOPS = {

@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 
-from sagan import data, mesh, train_step
-from sagan.config import Config
+from sagan import data
+from sagan.config import Config, ConfigError
 from sagan.data import Source
-from sagan.data._pipeline import Pipeline
-from sagan.typed import ConfigError
+from sagan.data.pipeline import Pipeline
+from sagan.parallel.devices import Devices, check_split
+from sagan.tasks.gan import step as train_step
 
 
 class Game:
@@ -27,8 +28,8 @@ class Game:
 
     def __init__(self, config: Config):
         self.source, self.config = open_data(config)
-        self.devices = mesh.Devices(self.config.train.parallel)
-        mesh.check_split(self.config, self.devices)
+        self.devices = Devices(self.config.train.parallel)
+        check_split(self.config, self.devices)
         on_cpu = jax.default_backend() == "cpu"
         self.steps = 1 if on_cpu else self.config.train.steps_per_dispatch
         self.gan = train_step.build(self.config, self.devices.count)

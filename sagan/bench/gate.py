@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.bench.timing import say
-from sagan.typed import ConfigError
+from sagan.config import ConfigError
 
 DTYPES = ("float32", "bfloat16")
 SEEDS = (0, 1, 2)

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sagan import gate, manifest, train_step
 from sagan.bench.game import Game
 from sagan.bench.timing import quartiles, say, times
-from sagan.checkpoint import FOLDER, Checkpoints
-from sagan.goodput import Goodput
-from sagan.guard import Guard
-from sagan.stop import StopRequest
-from sagan.watchdog import Watchdog
+from sagan.runs import manifest
+from sagan.runs.checkpoint import FOLDER, Checkpoints
+from sagan.tasks.gan import step as train_step
+from sagan.training import gate
+from sagan.training.goodput import Goodput
+from sagan.training.guard import Guard
+from sagan.training.stop import StopRequest
+from sagan.training.watchdog import Watchdog
 
 
 def measure(game: Game, repeats: int) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sagan import data, sampler
+from sagan import data
 from sagan.bench import guards, training
 from sagan.bench.game import Game
 from sagan.bench.timing import rate, say, times
-from sagan.checkpoint import Checkpoints
 from sagan.config import Config
+from sagan.runs.checkpoint import Checkpoints
+from sagan.tasks.gan import sampler
 
 _SAMPLES = 4 * sampler.CHUNK
 _FEATURE_IMAGES = 64
@@ -103,8 +104,8 @@ def _sampling(config: Config, state: Any, repeats: int) -> dict[str, Any]:
 
 def _features(repeats: int) -> dict[str, Any]:
     """Times the FID Inception network; random weights, since speed does not depend on them."""
-    from sagan.features._inception_network import OUTPUTS, Inception
-    from sagan.features.inception import InceptionExtractor
+    from sagan.evaluation.features._inception_network import OUTPUTS, Inception
+    from sagan.evaluation.features.inception import InceptionExtractor
 
     say("features")
     shapes = jax.eval_shape(

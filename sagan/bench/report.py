@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan.typed import ConfigError
+from sagan.config import ConfigError
 
 _LABEL_WIDTH = 36  # characters
 _LOGARITHMIC = 20  # from this ratio of the longest bar to the shortest

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan import presets
 from sagan.bench import game, programs
 from sagan.bench.timing import say
-from sagan.goodput import FIRST_STEP
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, presets
+from sagan.training.goodput import FIRST_STEP
 
 
 def measure(words: Sequence[str]) -> dict[str, Any]:

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan import presets
 from sagan.bench import measure, report
 from sagan.bench.timing import say
-from sagan.config import Config
-from sagan.typed import ConfigError
+from sagan.config import Config, ConfigError, presets
 
 _KEPT = ("images_per_second", "seconds_per_step", "compile_seconds", "flops_per_device",
          "peak_bytes_per_device", "share_of_peak")  # fmt: skip

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sagan.writers import Progress, clock
+from sagan.files.progress import Progress, clock
 
 _START = time.monotonic()
 

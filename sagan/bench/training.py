@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 
-from sagan import draws, train_step
 from sagan.bench import flops, idle
 from sagan.bench.game import Game
 from sagan.bench.timing import rate, say, spread, times
-from sagan.data._pipeline import Batch, decode
-from sagan.layers import spectral
-from sagan.mesh import first_index
+from sagan.data.pipeline import Batch, decode
+from sagan.models.layers import spectral
+from sagan.parallel.devices import first_index
+from sagan.tasks.gan import draws
+from sagan.tasks.gan import step as train_step
 
 _TRACED_DISPATCHES = 5
 

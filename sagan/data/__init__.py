@@ -7,7 +7,7 @@ A dataset's file defines
 where `argument` is what follows the first `/` of the name (`tfds/cifar10` → `cifar10`). A source
 is a random-access table; order, shuffling, sharding, augmentation and resuming are written once,
 elsewhere. Sources are numpy alone: a missing folder is reported before jax is imported. An image
-that cannot be read raises `sagan.images.BadImage`: training passes over one in a thousand such
+that cannot be read raises `sagan.files.images.BadImage`: training passes over one in a thousand such
 (`_tolerant.py`), scoring over none.
 """
 
@@ -18,9 +18,8 @@ from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
-from sagan import registry
-from sagan.config import Config, DataConfig
-from sagan.typed import ConfigError
+from sagan.config import Config, ConfigError, DataConfig
+from sagan.config import plugins as registry
 
 
 class Example(TypedDict):

@@ -12,14 +12,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config import ModelConfig
-from sagan.layers.attend import check_block
-from sagan.layers.attention import SelfAttention
-from sagan.layers.conv import Conv
-from sagan.layers.norm import BatchNorm
-from sagan.layers.resblock import DiscriminatorBlock, GeneratorBlock
+from sagan.config import ConfigError, ModelConfig
 from sagan.models import Networks
-from sagan.typed import ConfigError
+from sagan.models.layers.attend import check_block
+from sagan.models.layers.attention import SelfAttention
+from sagan.models.layers.conv import Conv
+from sagan.models.layers.norm import BatchNorm
+from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
 
 
 class Widths(NamedTuple):

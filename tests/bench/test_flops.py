@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import CONFIG, changed
+from support.tiny import CONFIG, changed
 
 from sagan.bench import flops
 from sagan.bench.game import Game
-from sagan.layers import conv, spectral
+from sagan.models.layers import conv, spectral
 
 
 def test_a_loop_counts_as_often_as_it_runs():

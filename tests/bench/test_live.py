@@ -2,9 +2,10 @@
 
 import jax
 import pytest
-from tiny import CONFIG
+from support.tiny import CONFIG
 
-from sagan.bench import flops, live
+from sagan.bench import flops
+from sagan.training import speed as live
 
 
 def test_figures_of_a_chip_that_is_known_and_of_one_that_is_not(monkeypatch):

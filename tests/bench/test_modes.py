@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import cli, presets
+from sagan import cli
 from sagan.bench import agree, attention, beside, gate, measure, report, sweep
-from sagan.layers import conv
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, presets
+from sagan.models.layers import conv
 
 TINY = ["debug", "model.g_channels=4", "model.d_channels=8", "train.batch_size=8"]
 

@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-import dense_pair
 import pytest
+from support import dense_pair
 
-from sagan import data, presets
+from sagan import data
 from sagan.bench import programs, start
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, presets
 
 
 def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):

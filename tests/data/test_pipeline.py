@@ -8,15 +8,14 @@ import os
 import jax
 import numpy as np
 import pytest
-from tiny import CONFIG, changed
+from support.tiny import CONFIG, changed
 
 from sagan import data
-from sagan.config import DataConfig
-from sagan.data import _packed, _tolerant
-from sagan.data._pipeline import Pipeline, _Share, decode, order
-from sagan.images import BadImage
-from sagan.mesh import Devices
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, DataConfig
+from sagan.data import decoded, unreadable
+from sagan.data.pipeline import Pipeline, _Share, decode, order
+from sagan.files.images import BadImage
+from sagan.parallel.devices import Devices
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
@@ -115,12 +114,12 @@ class _Unreadable(list):
 
 
 def test_a_set_without_a_readable_image_ends():
-    tolerant = _tolerant.Tolerant(_Unreadable(range(5000)))
+    tolerant = unreadable.Tolerant(_Unreadable(range(5000)))
     with pytest.raises(
         ConfigError, match="6 of 5000 images .*: 0: no image; 1: no image; 2: no image; …"
     ):
         tolerant[4998]
-    assert _tolerant.unpack(_tolerant.pack(tolerant.bad)) == tolerant.bad
+    assert unreadable.unpack(unreadable.pack(tolerant.bad)) == tolerant.bad
 
 
 class _Wrong:
@@ -135,16 +134,16 @@ class _Wrong:
 
 def test_labels_out_of_range_are_refused():
     with pytest.raises(ConfigError, match="image 2 has label 2; allowed: 0 … 1"):
-        _packed.arrays(_Wrong(), 8)
+        decoded.arrays(_Wrong(), 8)
 
 
 def test_a_set_is_decoded_once(monkeypatch, tmp_path):
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr(_packed, "_SMALL", 10)
+    monkeypatch.setattr(decoded, "_SMALL", 10)
     source = data.load(DataConfig(name="synthetic"), 8)
-    images, labels = _packed.arrays(source, 8)
-    monkeypatch.setattr(_packed, "_fill", None)
-    again = _packed.arrays(source, 8)
+    images, labels = decoded.arrays(source, 8)
+    monkeypatch.setattr(decoded, "_fill", None)
+    again = decoded.arrays(source, 8)
     np.testing.assert_array_equal(images, again[0])
     np.testing.assert_array_equal(labels, again[1])
     np.testing.assert_array_equal(images[5], source[5]["image"])
@@ -158,15 +157,15 @@ def test_a_full_disk_is_met_before_a_set_is_decoded(monkeypatch, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr(_packed, "_SMALL", 10)
+    monkeypatch.setattr(decoded, "_SMALL", 10)
     monkeypatch.setattr(os, "posix_fallocate", full)
     source = data.load(DataConfig(name="synthetic"), 8)
     with pytest.raises(ConfigError, match="SAGAN_CACHE.* cannot take 98,304 bytes.*No space left"):
-        _packed.arrays(source, 8)
+        decoded.arrays(source, 8)
     assert not list((tmp_path / "data").iterdir())
     monkeypatch.setenv("SAGAN_CACHE", "/proc/nowhere")
     with pytest.raises(ConfigError, match="/proc/nowhere/data .*cannot take"):
-        _packed.arrays(source, 8)
+        decoded.arrays(source, 8)
 
 
 def test_batches_need_enough_images():

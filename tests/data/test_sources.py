@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import data, image_sets, images, registry
-from sagan.config import DataConfig
-from sagan.data import tfds
-from sagan.typed import ConfigError
+from sagan import data
+from sagan.config import ConfigError, DataConfig
+from sagan.config import plugins as registry
+from sagan.data import image_sets
+from sagan.data.sources import tfds
+from sagan.files import images
 
 
 def _write(path, colour=(10, 20, 30), size=(12, 8), mode="RGB", **kwargs):

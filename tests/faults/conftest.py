@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
+from support import runs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,7 +44,7 @@ def held(environment, tmp_path):
 
     def start(place, words, seconds):
         flag = tmp_path / f"{place}-{len(started)}"
-        blocked = [sys.executable, str(Path(__file__).parent / "blocked.py")]
+        blocked = [sys.executable, str(Path(__file__).parents[1] / "support" / "blocked.py")]
         process = subprocess.Popen(
             [*blocked, place, str(flag), str(seconds), *words[3:]],
             env=environment,

@@ -8,9 +8,11 @@ import textwrap
 
 import numpy as np
 import pytest
-import runs
+from support import runs
 
-from sagan import checkpoint, cli, quarantine
+from sagan import cli
+from sagan.runs import checkpoint
+from sagan.runs import recovery as quarantine
 
 pytestmark = pytest.mark.faults
 
@@ -158,7 +160,8 @@ def test_row_19_another_dtype(workdir, environment):
     """19: dtype mismatch: error, no silent cast."""
     program = """\
         import jax, sys
-        from sagan import cli, train_step
+        from sagan import cli
+        from sagan.tasks.gan import step as train_step
         made = train_step.init
         def init(gan):
             state = made(gan)

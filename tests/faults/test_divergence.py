@@ -5,10 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
-import runs
-from poisoned import BATCH, bad_steps
+from support import runs
+from support.poisoned import BATCH, bad_steps
 
-from sagan import checkpoint, results
+from sagan.evaluation import results
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 

@@ -7,9 +7,9 @@ import subprocess
 import textwrap
 
 import pytest
-import runs
+from support import runs
 
-from sagan import checkpoint
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from image_files import COLOUR, GREY, GREY_ALPHA, huge_png, orientation, pillow, png, seeds
-from tiny import CONFIG, changed
+from support.image_files import COLOUR, GREY, GREY_ALPHA, huge_png, orientation, pillow, png, seeds
+from support.tiny import CONFIG, changed
 
-from sagan import cli, data, image_sets
-from sagan.data import _packed
-from sagan.data._pipeline import Pipeline, order
-from sagan.images import FORMATS, BadImage
-from sagan.mesh import Devices
-from sagan.typed import ConfigError
+from sagan import cli, data
+from sagan.config import ConfigError
+from sagan.data import decoded, image_sets
+from sagan.data.pipeline import Pipeline, order
+from sagan.files.images import FORMATS, BadImage
+from sagan.parallel.devices import Devices
 
 pytestmark = pytest.mark.faults
 
-FUZZ = Path(__file__).with_name("fuzz_images.py")
+FUZZ = Path(__file__).parents[1] / "tools" / "fuzz_images.py"
 FIRST = order(0, 3000, 0, 64)  # that a run of four steps sees
 BAD = sorted([int(FIRST[20]), int(FIRST[50]), 2999])  # one of them the very last
 BAD = [f"{'cat' if number < 1500 else 'dog'}/{number:04}.png" for number in BAD]
@@ -170,9 +170,9 @@ def test_row_24_scores_leave_nothing_out(damaged, capsys, monkeypatch, tmp_path)
     assert cli.main([*words, "--features", "classifier", "--metrics", "classifier_fid"]) == 2
     assert f"{damaged}/{BAD[0]}: not a readable image" in capsys.readouterr().err
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr(_packed, "_SMALL", 10)
+    monkeypatch.setattr(decoded, "_SMALL", 10)
     feed(damaged)  # leaves the arrays in the cache, for the next run
-    monkeypatch.setattr(_packed, "_fill", None)
+    monkeypatch.setattr(decoded, "_fill", None)
     assert "3 of 3000" in capsys.readouterr().err
     feed(damaged)
     assert "3 of 3000" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_row_25_bombs_are_refused_from_the_header(tmp_path, name):
         at = content.index(b"\xff\xc0") + 5 if at is None else at
         path.write_bytes(content[:at] + size + content[at + len(size) :])
     code = (
-        "import resource, sys; from pathlib import Path; from sagan import images\n"
+        "import resource, sys; from pathlib import Path; from sagan.files import images\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "images.stored_size(Path(sys.argv[2])); before = peak()\n"
         "try: images.decode(Path(sys.argv[1]))\n"

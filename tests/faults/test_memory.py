@@ -8,9 +8,9 @@ import sys
 import textwrap
 
 import pytest
-import runs
+from support import runs
 
-from sagan import checkpoint
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 
@@ -42,7 +42,8 @@ def test_row_32_device(environment, tmp_path):
     program = """\
         import sys
         from jax.errors import JaxRuntimeError
-        from sagan import cli, mesh
+        from sagan import cli
+        from sagan.parallel import devices as mesh
         class Step:
             def __init__(self, compiled):
                 self.lower = compiled.lower

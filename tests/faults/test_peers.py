@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import runs
+from support import runs
 
-from sagan import checkpoint
-from sagan.launchers.local import free_port
+from sagan.launch.local import free_port
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 ROW_SECONDS = 30
@@ -36,7 +36,7 @@ class Job:
         words = runs.small(
             workdir, "train.steps=1000000", "checkpoint.keep=2", "train.batch_size=12"
         )
-        blocked = [sys.executable, str(Path(__file__).parent / "blocked.py")]
+        blocked = [sys.executable, str(Path(__file__).parents[1] / "support" / "blocked.py")]
         self.late = workdir.parent / "late"
         held = [*blocked, "before saving", str(self.late), "600", *words[3:]]
         self.processes = [

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-import runs
-from faults import kill_many
+from support import runs
+from tools import kill_many
 
-from sagan import checkpoint
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
 
 
 def test_row_1_killed_at_random_moments(environment, tmp_path):
-    """1, 2: kill -9 anywhere; the long form is `python tests/faults/kill_many.py --count 100`."""
+    """1, 2: kill -9 anywhere; the long form is `python tests/tools/kill_many.py --count 100`."""
     found = kill_many.kill_many(5, 1, tmp_path, environment, runs.small)
     assert found["compared"] >= 1
 
@@ -111,7 +111,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
 def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
     """7: from a group and from who passes it on; later it is a second one."""
     program = (
-        "import time\nfrom sagan.stop import StopRequest\n"
+        "import time\nfrom sagan.training.stop import StopRequest\n"
         "with StopRequest():\n    print(flush=True)\n    time.sleep(60)"
     )
     pipe = subprocess.PIPE

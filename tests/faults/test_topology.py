@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from closeness import differing
 from PIL import Image
+from support.closeness import differing
 
 pytestmark = pytest.mark.faults
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import COLOUR, png
+from support.image_files import COLOUR, png
 
-from sagan import config_json, presets
+from sagan.config import as_json as config_json
+from sagan.config import presets
 
 pytestmark = pytest.mark.faults
 
@@ -149,7 +150,7 @@ def test_row_37_nothing_beside_a_checkpoint_is_executed(
 
 def test_any_text_gives_a_config_or_one_error():
     """Row 37, the side of text: overrides, JSON and trees made by hypothesis."""
-    program = Path(__file__).with_name("fuzz_config.py")
+    program = Path(__file__).parents[1] / "tools" / "fuzz_config.py"
     words = [sys.executable, str(program), "--examples", "150"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-import runs
+from support import runs
 
-from sagan import checkpoint
+from sagan.runs import checkpoint
 
 pytestmark = pytest.mark.faults
 

@@ -5,7 +5,9 @@ import textwrap
 
 import pytest
 
-from sagan import _launch_cli, launch, presets
+from sagan.cli import launch as launch_cli
+from sagan.config import presets
+from sagan.launch import planning as launch
 
 _PRESET = """
     from sagan.config import Config, TrainConfig
@@ -32,7 +34,7 @@ def here(tmp_path, monkeypatch):
 
 def _parse(*words):
     parser = argparse.ArgumentParser()
-    _launch_cli.register(parser.add_subparsers(required=True))
+    launch_cli.register(parser.add_subparsers(required=True))
     return parser.parse_args(["launch", *words])
 
 

@@ -6,9 +6,8 @@ import re
 
 import pytest
 
-from sagan import cost
-from sagan.launchers import launch_folder
-from sagan.typed import ConfigError
+from sagan.config import ConfigError
+from sagan.launch import cost, launch_folder
 
 NO_LATENCY = {"base_seconds": 0.0, "inside_seconds": 0.0, "between_seconds": 0.0}
 
@@ -16,7 +15,8 @@ NO_LATENCY = {"base_seconds": 0.0, "inside_seconds": 0.0, "between_seconds": 0.0
 def test_parameters_are_those_of_the_preset():
     import jax
 
-    from sagan import presets, train_step
+    from sagan.config import presets
+    from sagan.tasks.gan import step as train_step
 
     gan = train_step.build(presets.load("imagenet128", ["model.num_classes=1000"]), 1)
     state = jax.eval_shape(lambda: train_step.init(gan))

@@ -6,9 +6,9 @@ schemas (PyPI `kubernetes-validate`).
 
 import pytest
 
-from sagan.launchers import RETRY_CODES, launch_folder
-from sagan.launchers.gke import hosts_per_slice, slice_chips
-from sagan.typed import ConfigError
+from sagan.config import ConfigError
+from sagan.launch import RETRY_CODES, launch_folder
+from sagan.launch.gke import hosts_per_slice, slice_chips
 
 yaml = pytest.importorskip("yaml")
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from sagan.launchers.local import Process, Supervision, free_port, supervise
+from sagan.launch.local import Process, Supervision, free_port, supervise
 
 FAST = Supervision(grace_seconds=5.0)
 

@@ -10,9 +10,10 @@ import time
 
 import pytest
 
-from sagan import cli, data, presets
+from sagan import cli, data
 from sagan.bench import start
-from sagan.launchers import launch_folder
+from sagan.config import presets
+from sagan.launch import launch_folder
 
 SCRIPT = launch_folder() / "one_gpu.sh"
 RATES = {"": 3, "--channels-last": 5, "--compile": 2, "--channels-last --compile": 4}

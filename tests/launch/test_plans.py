@@ -6,16 +6,9 @@ import sys
 
 import pytest
 
-from sagan import launch, presets
-from sagan.launchers import (
-    Job,
-    launch_folder,
-    render,
-    show,
-    train_arguments,
-    travelling_arguments,
-)
-from sagan.typed import ConfigError
+from sagan.config import ConfigError, presets
+from sagan.launch import Job, launch_folder, render, show, train_arguments, travelling_arguments
+from sagan.launch import planning as launch
 
 IMAGE = ["--image", "example.com/sagan:1"]
 TARGETS = {
@@ -258,7 +251,7 @@ def test_no_template_holds_a_secret_or_a_placeholder_left_over(plan):
 
 def test_every_template_is_used():
     used = {"README.md", "Dockerfile", "entry.sh", "one_gpu.sh", "gke/setup.yaml"}
-    import sagan.launchers
+    import sagan.launch
 
     sources = "".join(p.read_text() for p in (*_python_files(sagan.launchers),))
     for path in launch_folder().rglob("*"):
@@ -275,8 +268,8 @@ def _python_files(package):
 def test_launching_imports_no_jax():
     code = (
         "import argparse, sys\n"
-        "from sagan import _launch_cli\n"
-        "p = argparse.ArgumentParser(); _launch_cli.register(p.add_subparsers())\n"
+        "from sagan.cli import launch\n"
+        "p = argparse.ArgumentParser(); launch.register(p.add_subparsers())\n"
         "assert 'sagan.launch' not in sys.modules\n"
         "from sagan import launch\n"
         "from sagan.launchers import gke, local, sky, slurm, tpu_vm\n"

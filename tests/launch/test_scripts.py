@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sagan.launchers import launch_folder
+from sagan.launch import launch_folder
 
 IMAGE = ["--image", "example.com/sagan:1"]
 TPU_VM = ["tpu-vm", *IMAGE, "--zone", "us-central2-b", "--nfs", "10.0.0.2:/runs", "--spot"]

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan.config import ModelConfig
-from sagan.layers import attend
+from sagan.config import ConfigError, ModelConfig
 from sagan.models import sagan
-from sagan.typed import ConfigError
+from sagan.models.layers import attend
 
 SMALL = ModelConfig(
     image_size=32, num_classes=3, g_channels=4, d_channels=8, z_dim=6, attention=(16,)

@@ -1,0 +1,114 @@
+"""Images to be scored or compared with: a data source, a part of one, a folder as it is.
+
+Nothing is ever left out here: a file that cannot be read is an error that names it. A score is of
+exactly the images it says, while training may pass over one in a thousand (`data/_tolerant.py`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sagan import data
+from sagan.config import ConfigError
+from sagan.config.fields import require
+from sagan.data import Source
+from sagan.data.decoded import arrays
+from sagan.data.sources.folder import Folder, classes_of
+from sagan.files.images import stored_size
+
+_SUBSET_SEED = 0
+
+
+class FromSource:
+    """Images of a data source, or of as many of them as asked for; see `extract.Images`.
+
+    Attributes:
+      key: changes whenever the contents would.
+    """
+
+    def __init__(
+        self, source: Source, image_size: int, name: str, chosen: np.ndarray | None = None
+    ):
+        self._source, self._chosen = source, chosen
+        self.image_size, self.name = image_size, name
+        self.class_names = source.class_names
+        self.num_classes = len(source.class_names) if len(source.class_names) > 1 else None
+        part = "" if chosen is None else f" {len(chosen)} of {len(source)}"
+        self.key = source.key + part
+        self._label_of = np.arange(len(source.class_names))
+
+    def __len__(self) -> int:
+        return len(self._source) if self._chosen is None else len(self._chosen)
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        chosen = indices if self._chosen is None else self._chosen[indices]
+        pixels, labels = data.read(self._source, chosen)
+        return pixels, self._label_of[labels] if self.num_classes else None
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the whole source: uint8 (N, S, S, 3) and int32 (N,)."""
+        return arrays(self._source, self.image_size)
+
+    def part(self, num_images: int | None) -> "FromSource":
+        """Gives that many of the images, drawn once and for all; None: all.
+
+        Raises: ConfigError if there are not so many.
+        """
+        total = len(self._source)
+        if num_images is None or num_images == total:
+            return self
+        require(num_images <= total, f"{self.name} has {total} images, asked for {num_images}")
+        chosen = np.sort(np.random.default_rng(_SUBSET_SEED).permutation(total)[:num_images])
+        return FromSource(self._source, self.image_size, self.name, chosen)
+
+    def with_classes(self, class_names: Sequence[str]) -> "FromSource":
+        """Numbers classes as `class_names` does, by name.
+
+        Raises: ConfigError if a class is not among them.
+        """
+        if self.class_names == tuple(class_names):
+            return self
+        unknown = [name for name in self.class_names if name not in class_names]
+        require(
+            not unknown,
+            f"{self.name}: class {', '.join(unknown)} is not one of the reference's: "
+            f"{', '.join(class_names)}",
+        )
+        renumbered = FromSource(self._source, self.image_size, self.name, self._chosen)
+        renumbered._label_of = np.array([list(class_names).index(n) for n in self.class_names])
+        renumbered.num_classes = len(class_names)
+        renumbered.class_names = tuple(class_names)
+        renumbered.key = f"{self.key} as {', '.join(class_names)}"
+        return renumbered
+
+
+def open_folder(root: Path, image_size: int | None) -> FromSource:
+    """Opens a folder of images; sub-folders are classes.
+
+    Args:
+      image_size: None: as they are, which must be one size and square. Else each image is cropped
+        to its central square and resized (Lanczos) where it differs.
+
+    Raises: ConfigError if there are no images, unreadable ones, or several sizes.
+    """
+    classes = classes_of(root)
+    if image_size is None:
+        image_size = _only_size([file for files in classes.values() for file in files])
+    return FromSource(Folder(root, image_size), image_size, f"folder:{root.resolve().name}")
+
+
+def _only_size(files: Sequence[Path]) -> int:
+    """Reads headers alone. Raises: ConfigError unless all images are square and of one size."""
+    first = None
+    for path in files:
+        size = stored_size(path)
+        first = first or (path, size)
+        if size != first[1] or size[0] != size[1]:
+            raise ConfigError(
+                f"{path.name} is {size[0]}x{size[1]}, {first[0].name} "
+                f"{first[1][0]}x{first[1][1]} pixels; needed: square images of one size, or "
+                "--image-size N to crop and resize each"
+            )
+    assert first is not None
+    return first[1][0]

@@ -1,0 +1,93 @@
+"""Any image dataset of tensorflow-datasets, as `tfds/<dataset>`, read without TensorFlow.
+
+`data.dir` is the `data_dir` it was prepared in, as `array_record`. To prepare one, where
+TensorFlow is installed:
+
+    python -c "import tensorflow_datasets as tfds;
+               tfds.builder('cifar10', data_dir='DIR', file_format='array_record')
+               .download_and_prepare()"
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sagan.config import ConfigError, DataConfig
+from sagan.data import Example
+from sagan.files.images import fit
+
+
+class Prepared:
+    """One split of a prepared dataset, images cropped to the central square and resized."""
+
+    def __init__(self, folder: Path, split: str, image_size: int):
+        # Its own message about absent TensorFlow is noise here.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow_datasets as tfds
+
+        builder: Any = tfds.builder_from_directory(folder)
+        if split not in builder.info.splits:
+            known = ", ".join(builder.info.splits)
+            raise ConfigError(f"data.split={split!r}; {builder.info.full_name} has: {known}")
+        self._image, self._label, self.class_names = _features(builder.info)
+        try:
+            self._records: Any = builder.as_data_source(split=split)
+        except NotImplementedError as error:
+            raise ConfigError(
+                f"{folder} is not prepared as array_record, which random access needs: {error}"
+            ) from error
+        self._size = image_size
+        listing = hashlib.sha256(f"{builder.info.full_name} {split} {image_size}".encode())
+        for file in sorted(folder.glob(f"*-{split}.*")):
+            listing.update(f"{file.name} {file.stat().st_size}".encode())
+        self.key = f"tfds-{builder.info.name}-{split}-{image_size}-{listing.hexdigest()[:16]}"
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        image = np.asarray(record[self._image])
+        if image.shape[-1] == 1:
+            image = np.repeat(image, 3, axis=-1)
+        label = int(record[self._label]) if self._label else 0
+        return {"image": fit(Image.fromarray(image), self._size), "label": label}
+
+
+def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
+    """Raises: ConfigError if the dataset is not prepared in `data.dir`, or has no such split."""
+    if not argument:
+        raise ConfigError("data.name=tfds needs the dataset's name: tfds/cifar10, for instance")
+    root = Path(config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    versions = sorted((root.expanduser() / argument).glob("**/dataset_info.json"), key=_by_number)
+    if not versions:
+        raise ConfigError(
+            f"data.dir={root}: no prepared {argument!r} there (looked for "
+            f"{argument}/VERSION/dataset_info.json); prepare it with file_format='array_record'"
+        )
+    return Prepared(versions[-1].parent, config.split, image_size)
+
+
+def _by_number(path: Path) -> list[Any]:
+    """Orders 3.0.10 after 3.0.2."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def _features(info: Any) -> tuple[str, str | None, tuple[str, ...]]:
+    """Finds the image, the label, and the class names among a dataset's features."""
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features.items())
+    images = [name for name, f in features.items() if isinstance(f, tfds.features.Image)]
+    labels = [name for name, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+    if not images:
+        raise ConfigError(f"{info.full_name} has no image feature; it has: {', '.join(features)}")
+    if not labels:
+        return images[0], None, ("all",)
+    label = "label" if "label" in labels else labels[0]
+    return images[0], label, tuple(features[label].names)

@@ -1,0 +1,183 @@
+"""A JobSet on GKE, queued by Kueue: TPU slices, or nodes with GPUs."""
+
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+
+from sagan.config import ConfigError
+from sagan.config.fields import require
+from sagan.launch import (
+    COORDINATOR_PORT,
+    RETRY_CODES,
+    Job,
+    Plan,
+    render,
+    require_dns_label,
+    require_even_batches,
+    require_plain_path,
+    submit,
+    travelling_arguments,
+)
+
+# Source: cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus (labels, dimensions).
+_DIMENSIONS = {
+    "tpu-v4-podslice": 3,
+    "tpu-v5p-slice": 3,
+    "tpu-v5-lite-podslice": 2,
+    "tpu-v6e-slice": 2,
+}
+_CHIPS_PER_HOST = 4  # of every multi-host slice
+
+
+def plan(job: Job, args: argparse.Namespace) -> Plan:
+    """One manifest for the trainer; with an evaluator, a second."""
+    for name in ("queue", "namespace", "claim"):
+        require_dns_label(getattr(args, name), f"--{name}")
+    require_plain_path(args.image, "--image")
+    require_plain_path(job.workdir, "--workdir")
+    common = {
+        "RUN_ID": job.run_id,
+        "NAMESPACE": args.namespace,
+        "QUEUE": args.queue,
+        "CLAIM": args.claim,
+        "IMAGE": json.dumps(args.image),
+        "GRACE": args.grace_seconds,
+        "MAX_RESTARTS": 50 if args.max_restarts is None else args.max_restarts,
+    }
+    make = _tpu if args.accelerator.startswith("tpu-") else _gpu
+    folder = Path("runs") / job.run_id / "launch"
+    files = {folder / "trainer.yaml": make(job, args, common)}
+    if args.evaluator:
+        files[folder / "evaluator.yaml"] = _evaluator(job, args, common)
+    commands = []
+    for path in files:
+        if args.replace:
+            commands.append(["kubectl", "delete", "--ignore-not-found", "-f", str(path)])
+        # `create`, not `apply`: a second launch of a live run is refused.
+        commands.append(["kubectl", "create", "-f", str(path)])
+    notes = f"follow: kubectl logs -n {args.namespace} -f job/{job.run_id}-trainer-0"
+    return Plan(files, commands, submit, notes)
+
+
+def _tpu(job: Job, args: argparse.Namespace, common: dict) -> str:
+    topology = args.topology or "2x2x1"
+    chips = slice_chips(args.accelerator, topology)
+    hosts = hosts_per_slice(args.accelerator, topology)
+    require(
+        args.slices == 1 or hosts > 1,
+        f"--slices {args.slices} with --topology {topology}: only slices of several hosts "
+        "can be joined; take one larger slice",
+    )
+    require_even_batches(job, chips * args.slices)
+    return render(
+        "gke/tpu.yaml",
+        {
+            **common,
+            **_trainer(job),
+            "ACCELERATOR": args.accelerator,
+            "TOPOLOGY": topology,
+            "SLICES": args.slices,
+            "HOSTS": hosts,
+            "CHIPS_PER_HOST": min(chips, _CHIPS_PER_HOST),
+            "PRIVILEGED": json.dumps(args.privileged),
+            "NODE_SELECTOR": _selector(args.accelerator, topology, args.spot),
+        },
+    )
+
+
+def _gpu(job: Job, args: argparse.Namespace, common: dict) -> str:
+    for name, default in (("topology", None), ("slices", 1), ("privileged", False)):
+        require(
+            getattr(args, name) == default,
+            f"--{name} is for TPUs, not for --accelerator {args.accelerator}",
+        )
+    require_even_batches(job, args.nodes * args.gpus_per_node)
+    return render(
+        "gke/gpu.yaml",
+        {
+            **common,
+            **_trainer(job),
+            "ACCELERATOR": args.accelerator,
+            "HOSTS": args.nodes,
+            "GPUS": args.gpus_per_node,
+            "NODE_SELECTOR": _selector(args.accelerator, None, args.spot),
+        },
+    )
+
+
+def _trainer(job: Job) -> dict[str, object]:
+    # Kubernetes would put a variable's value for $(NAME).
+    words = [word.replace("$(", "$$(") for word in travelling_arguments(job)]
+    return {
+        "ARGUMENTS": json.dumps(words),
+        "PORT": COORDINATOR_PORT,
+        "RETRY_CODES": ", ".join(map(str, RETRY_CODES)),
+    }
+
+
+def _evaluator(job: Job, args: argparse.Namespace, common: dict) -> str:
+    accelerator, _, size = args.evaluator.partition(":")
+    if accelerator.startswith("tpu-"):
+        topology = size or "1x1"
+        require(
+            hosts_per_slice(accelerator, topology) == 1,
+            f"--evaluator {args.evaluator}: an evaluator has one host; allowed: up to 4 chips",
+        )
+        resource, count = "google.com/tpu", slice_chips(accelerator, topology)
+        selector = _selector(accelerator, topology, args.spot)
+    else:
+        require(not size or size.isdigit(), f"--evaluator {args.evaluator}; allowed: NAME:COUNT")
+        resource, count = "nvidia.com/gpu", int(size or 1)
+        selector = _selector(accelerator, None, args.spot)
+    return render(
+        "gke/evaluator.yaml",
+        {
+            **common,
+            "RESOURCE": resource,
+            "COUNT": count,
+            "WORKDIR": json.dumps(job.workdir),
+            "PRIVILEGED": json.dumps(args.privileged and resource == "google.com/tpu"),
+            "NODE_SELECTOR": selector,
+        },
+    )
+
+
+def _selector(accelerator: str, topology: str | None, spot: bool) -> str:
+    if topology:
+        labels = {
+            "cloud.google.com/gke-tpu-accelerator": accelerator,
+            "cloud.google.com/gke-tpu-topology": topology,
+        }
+    else:
+        labels = {"cloud.google.com/gke-accelerator": accelerator}
+    if spot:
+        labels["cloud.google.com/gke-spot"] = "true"
+    return json.dumps(labels)
+
+
+def slice_chips(accelerator: str, topology: str) -> int:
+    """Counts the chips of a slice.
+
+    Raises: ConfigError for an unknown accelerator, or a shape that it does not come in.
+    """
+    if accelerator not in _DIMENSIONS:
+        raise ConfigError(f"--accelerator {accelerator!r}; TPUs known: {', '.join(_DIMENSIONS)}")
+    dimensions = _DIMENSIONS[accelerator]
+    sizes = [int(part) for part in re.findall(r"\d+", topology)]
+    form = "x".join(["\\d+"] * dimensions)
+    small = {2: [[1, 1], [2, 2], [2, 4]], 3: [[2, 2, 1], [2, 2, 2], [2, 2, 4], [2, 4, 4]]}
+    large = all(s % 4 == 0 and s > 0 for s in sizes) and sizes == sorted(sizes)
+    require(
+        re.fullmatch(form, topology) is not None and (sizes in small[dimensions] or large),
+        f"--topology {topology} of {accelerator}; allowed: "
+        + ", ".join("x".join(map(str, s)) for s in small[dimensions])
+        + ", or ascending multiples of 4",
+    )
+    return math.prod(sizes)
+
+
+def hosts_per_slice(accelerator: str, topology: str) -> int:
+    """Counts the hosts, hence pods and processes, of a slice: 4 chips on each, or fewer on one."""
+    return max(1, slice_chips(accelerator, topology) // _CHIPS_PER_HOST)

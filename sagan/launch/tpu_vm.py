@@ -1,0 +1,95 @@
+"""TPU VMs as a queued resource: a start-up script on every worker, a watch script here."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+from sagan.config.fields import require
+from sagan.launch import (
+    COORDINATOR_PORT,
+    Job,
+    Plan,
+    render,
+    require_even_batches,
+    require_plain_path,
+    submit,
+    travelling_arguments,
+)
+
+# Prefix of the type: (units of its number per chip, runtime). v4 and v5p count cores, two a chip.
+# Source: cloud.google.com/tpu/docs/runtimes and the pages of each generation.
+_TYPES = {
+    "v4-": (2, "tpu-ubuntu2204-base"),
+    "v5p-": (2, "v2-alpha-tpuv5"),
+    "v5litepod-": (1, "v2-alpha-tpuv5-lite"),
+    "v6e-": (1, "v2-alpha-tpuv6e"),
+}
+
+
+def plan(job: Job, args: argparse.Namespace) -> Plan:
+    """The two scripts, and one command that watches until the training has ended."""
+    chips, runtime = accelerator(args.accelerator_type)
+    require_even_batches(job, chips)
+    for name in ("image", "nfs", "zone"):
+        require_plain_path(getattr(args, name), f"--{name}")
+    require(":/" in args.nfs, f"--nfs {args.nfs}; allowed: HOST:/SHARE")
+    require_plain_path(job.workdir, "--workdir")
+    bound = 50 if args.max_restarts is None else args.max_restarts
+    where = [f"--zone={args.zone}"] + ([f"--project={args.project}"] if args.project else [])
+    evaluator = ""
+    if args.evaluator:
+        values = {"IMAGE": args.image, "WORKDIR": job.workdir}
+        evaluator = render("tpu-vm/evaluator.inc", values)
+    startup = render(
+        "tpu-vm/startup.sh",
+        {
+            "RUN_ID": job.run_id,
+            "NFS": args.nfs,
+            "IMAGE": args.image,
+            "ARGUMENTS": _for_systemd(travelling_arguments(job)),
+            "STARTS": bound + 1,
+            "PORT": COORDINATOR_PORT,
+            "GRACE": args.grace_seconds,
+            "STOP": args.grace_seconds + 30,
+            "EVALUATOR": evaluator,
+        },
+    )
+    watch = render(
+        "tpu-vm/watch.sh",
+        {
+            "RUN_ID": job.run_id,
+            "MAX_RESTARTS": bound,
+            "WHERE": shlex.join(where),
+            "TYPE": args.accelerator_type,
+            "RUNTIME": shlex.quote(args.runtime_version or runtime),
+            "SPOT": "--spot" if args.spot else "",
+            "POLL": args.poll_seconds,
+        },
+    )
+    folder = Path("runs") / job.run_id / "launch"
+    files = {folder / "startup.sh": startup, folder / "watch.sh": watch}
+    return Plan(files, [["bash", str(folder / "watch.sh")]], submit)
+
+
+def accelerator(kind: str) -> tuple[int, str]:
+    """Chips and runtime version of an accelerator type.
+
+    Raises: ConfigError if the type is unknown.
+    """
+    for prefix, (units, runtime) in _TYPES.items():
+        match = re.fullmatch(re.escape(prefix) + r"(\d+)", kind)
+        if match and int(match[1]) >= units:
+            return int(match[1]) // units, runtime
+    known = ", ".join(f"{prefix}N" for prefix in _TYPES)
+    require(False, f"--accelerator-type {kind}; allowed: {known}")
+    raise AssertionError
+
+
+def _for_systemd(words: list[str]) -> str:
+    """Quotes a command for a unit file, where % and $ have meanings of their own."""
+    quoted = []
+    for word in words:
+        word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+        quoted.append(f'"{word}"')
+    return " ".join(quoted)

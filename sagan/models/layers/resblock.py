@@ -1,0 +1,72 @@
+"""Residual blocks of the generator and the discriminator."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Int
+
+from sagan.models.layers.conv import Conv, ConvPool, UpConv, average_pool, upsample
+
+
+class GeneratorBlock(nn.Module):
+    """Doubles the size: norm, ReLU, upsample, conv, norm, ReLU, conv; plus a convolved skip.
+
+    The skip always has a 1x1 convolution. It is taken before the upsampling, with which it
+    commutes, at a quarter of the cost.
+
+    Attributes:
+      features: output channels.
+      conv: Conv, UpConv or ConvPool bound to dtype and initialiser: `conv(kind, features, ...)`.
+      norm: makes a BatchNorm; called as `norm(name=...)`.
+
+    Source: SAGAN's released generator; Miyato & Koyama (arXiv:1802.05637), Fig. 14.
+    """
+
+    features: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], label: Int[Array, " B"] | None, *, train: bool
+    ) -> Float[Array, "B H2 W2 F"]:
+        h = nn.relu(self.norm(name="norm1")(x, label, train=train))
+        h = self.conv(UpConv, self.features, name="conv1")(h)
+        h = nn.relu(self.norm(name="norm2")(h, label, train=train))
+        h = self.conv(Conv, self.features, 3, name="conv2")(h)
+        return h + upsample(self.conv(Conv, self.features, 1, name="skip")(x))
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two 3x3 convolutions and a skip of the same input, both halved in size if `down`.
+
+    The skip sees x, not ReLU(x). Its 1x1 convolution, present where size or width changes,
+    commutes with the pooling and is taken after it.
+
+    Attributes:
+      features: output and hidden channels.
+      down: halve H and W by 2x2 average pooling.
+      first: the input is an image: no ReLU before the first convolution.
+      conv: as in `GeneratorBlock`.
+
+    Source: SAGAN's released discriminator; Miyato & Koyama (arXiv:1802.05637), Fig. 14.
+    """
+
+    features: int
+    down: bool
+    conv: Callable[..., nn.Module]
+    first: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
+        h = x if self.first else nn.relu(x)
+        h = nn.relu(self.conv(Conv, self.features, 3, name="conv1")(h))
+        if self.down:
+            h = self.conv(ConvPool, self.features, name="conv2")(h)
+            skip = average_pool(x)
+        else:
+            h = self.conv(Conv, self.features, 3, name="conv2")(h)
+            skip = x
+        if self.down or x.shape[-1] != self.features:
+            skip = self.conv(Conv, self.features, 1, name="skip")(skip)
+        return h + skip

@@ -1,0 +1,100 @@
+"""What a run writes down: `metrics.jsonl`, TensorBoard events, journals of rare events."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagan.files.atomic import replace_text
+
+
+class Scalars:
+    """Writes scalars to `metrics.jsonl` and as TensorBoard events.
+
+    Opening at a step that was reached before drops what was written after it: a resumed run's
+    files are those of an uninterrupted one.
+
+    Args:
+      workdir: of the run.
+      step: the run continues from here; lines of later steps are removed.
+      events: a sub-folder for the event files, so that several writers do not collide.
+    """
+
+    def __init__(self, workdir: Path, step: int, *, events: str = "events"):
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._path = workdir / "metrics.jsonl"
+        _keep_until(self._path, step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = EventFileWriter(str(workdir / events))
+        restart = SessionLog(status=SessionLog.START)  # tells TensorBoard to drop later steps
+        self._events.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one line, and one event per scalar; JSON has null for what is not finite."""
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
+        self._file.flush()
+        write_events(self._events, step, values)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def write_events(events, step: int, values: Mapping[str, float]) -> None:  # noqa: ANN001
+    """Adds scalars to an open `EventFileWriter`."""
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore
+
+    items = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    events.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=items)))
+    events.flush()
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Removes lines of steps after `step`, and a last line that was cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    replace_text(path, "".join(kept))
+
+
+class Journal:
+    """Lists rare events, each with its step, in one JSON file; there is none without events.
+
+    Args:
+      step: the run goes on from here; what an earlier process wrote of later steps is dropped.
+      writes: whether this process keeps the file; others only call.
+    """
+
+    def __init__(self, path: Path, step: int, writes: bool):
+        self.path, self._writes = path, writes
+        self._entries = _entries(path, step) if writes else []
+        if writes and path.exists():
+            self._write()
+
+    def add(self, step: int, entry: Mapping[str, Any]) -> None:
+        self._entries.append({"step": step, **entry})
+        if self._writes:
+            self._write()
+
+    def _write(self) -> None:
+        replace_text(self.path, json.dumps(self._entries, indent=1) + "\n")
+
+
+def _entries(path: Path, step: int) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [entry for entry in found if entry["step"] <= step]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
+        return []

@@ -1,0 +1,81 @@
+"""Where a generator's positions look: attention maps over generated images.
+
+Source: SAGAN (arXiv:1805.08318), Figures 1 and 5: query points as coloured dots on the image,
+and for each a map of the positions it attends to.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+from sagan.files.images import grid
+
+USUAL_POINTS = ((0.3, 0.3), (0.5, 0.5), (0.75, 0.65))  # (row, column) as fractions of the side
+_COLOURS = ((255, 64, 64), (64, 220, 64), (80, 140, 255), (255, 210, 40), (230, 80, 230))
+_PANEL_PX = 128
+
+
+def sheet(
+    drawn: UInt8[np.ndarray, "N S S 3"],
+    maps: Mapping[str, Float[np.ndarray, "N Q K"]],
+    points: Sequence[tuple[float, float]],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Lays out a row per image and layer: the image with its query points, then a map for each."""
+    panels = []
+    for number, image in enumerate(drawn):
+        for layer in maps.values():
+            panels.append(_dotted(image, points))
+            panels += [
+                overlay(image, row_of(layer[number], point), _COLOURS[n % len(_COLOURS)])
+                for n, point in enumerate(points)
+            ]
+    return grid(np.stack(panels), len(points) + 1, gap=4)
+
+
+def row_of(
+    attention: Float[np.ndarray, "Q K"], point: tuple[float, float]
+) -> Float[np.ndarray, "k k"]:
+    """Picks the map of one query point.
+
+    Keys are pooled, so the map is sqrt(K) wide, not sqrt(Q).
+
+    Args:
+      point: (row, column) as fractions of the side, in [0, 1).
+    """
+    side = round(attention.shape[0] ** 0.5)
+    row, column = (min(int(fraction * side), side - 1) for fraction in point)
+    width = round(attention.shape[1] ** 0.5)
+    return attention[row * side + column].reshape(width, width)
+
+
+def overlay(
+    image: UInt8[np.ndarray, "S S 3"],
+    attention: Float[np.ndarray, "k k"],
+    colour: tuple[int, int, int],
+) -> UInt8[np.ndarray, "P P 3"]:
+    """Dims the image and lights what is attended to, relative to the map's maximum."""
+    base = np.asarray(_enlarged(image), np.float32)
+    strength = Image.fromarray((attention / attention.max()).astype(np.float32))
+    strength = strength.resize((_PANEL_PX, _PANEL_PX), Image.Resampling.BILINEAR)
+    alpha = np.clip(np.asarray(strength), 0, 1)[..., None]
+    grey = base.mean(-1, keepdims=True).repeat(3, -1) * 0.5
+    lit = 0.6 * np.asarray(colour, np.float32) + 0.4 * base
+    return np.round((1 - alpha) * grey + alpha * lit).astype(np.uint8)
+
+
+def _dotted(
+    image: UInt8[np.ndarray, "S S 3"], points: Sequence[tuple[float, float]]
+) -> UInt8[np.ndarray, "P P 3"]:
+    picture = _enlarged(image)
+    draw = ImageDraw.Draw(picture)
+    for number, (row, column) in enumerate(points):
+        y, x = row * _PANEL_PX, column * _PANEL_PX
+        colour = _COLOURS[number % len(_COLOURS)]
+        draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour, outline=(255, 255, 255), width=1)
+    return np.asarray(picture)
+
+
+def _enlarged(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image).resize((_PANEL_PX, _PANEL_PX), Image.Resampling.BICUBIC)

@@ -1,0 +1,204 @@
+"""The command line: mistakes end in 2 or 4 with one line, before jax starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sagan import cli
+from sagan.cli import process
+
+
+def _one_line(capsys):
+    text = capsys.readouterr().err
+    lines = text.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("sagan: "), text
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "debug", "train.lr=1"], "unknown config key 'train.lr'"),
+        (["train", "debug", "train.steps=many"], "train.steps='many' is not an int"),
+        (["train", "debug", "train.steps=-1"], "train.steps=-1; allowed: >= 1"),
+        (["train", "nowhere"], "no preset named 'nowhere'"),
+        (["train", "nowhere.py"], "config file nowhere.py does not exist"),
+        (["train", "debug", "train.accumulate_steps=3"], "train.batch_size=16 is not divisible"),
+        (["train", "debug", "model.image_size=33"], "model.image_size=33; allowed: 8, 16, 32"),
+        (["train", "folder"], "needs data.dir=FOLDER"),
+        (["train", "folder", "data.dir=/nowhere"], "data.dir=/nowhere is not a folder"),
+        (["train", "cifar10", "data.dir=/nowhere"], "no prepared 'cifar10' there"),
+        (["train", "debug", "train.batch_size=1024"], "fewer than train.batch_size=1024"),
+        (["train", "debug", "model.num_classes=3"], "model.num_classes=3, but synthetic has 4"),
+        (["train", "debug", "train.loss=hing"], "train.loss='hing' is unknown; known: hinge"),
+        (["train", "debug", "train.penalty=gp"], "train.penalty='gp' is unknown; known: r1"),
+        (["train", "debug", "model.name=biggan"], "model.name='biggan' is unknown; known: sagan"),
+        (["train", "debug", "model.attention=5"], "no 5 px feature map"),
+        (["train", "debug", "eval.every_steps=7"], "eval.every_steps=7 is not a multiple of"),
+        (["sample", "x", "--out", "o", "--step", "newest"], "--step newest; allowed: latest"),
+        (["sample", "x", "--out", "o", "--points", "0.5,0.5"], "--points goes with --attention"),
+        (["sample", "x", "--out", "o", "--attention", "--points", "2,0"], "each in [0, 1)"),
+    ],
+)
+def test_mistakes_end_in_2_with_one_line(words, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    assert says in _one_line(capsys)
+    assert list(tmp_path.iterdir()) == []  # nothing was left behind
+
+
+def test_mistakes_come_before_jax_starts(tmp_path):
+    code = (
+        "import sys; from sagan import cli\n"
+        "for words in (['train', 'debug', 'train.lr=1'], ['train', 'folder', 'data.dir=.'],\n"
+        "              ['train', 'debug', 'model.num_classes=3']):\n"
+        "    assert cli.main(words) == 2\n"
+        "    assert 'jax' not in sys.modules, words"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_a_batch_must_divide_over_the_devices(capsys, tmp_path):
+    words = ["train", "debug", "train.batch_size=17", "--workdir", str(tmp_path / "run")]
+    assert cli.main(words) == 2
+    assert "train.batch_size=17 is not divisible by 2 devices" in _one_line(capsys)
+
+
+def test_dry_run_prints_and_leaves_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "digits", "seed=3", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    text, _, counts = out.rpartition("}\n")
+    assert json.loads(text + "}")["seed"] == 3
+    assert "generator: " in counts and "discriminator: " in counts
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_counts_are_the_networks(capsys):
+    assert cli.main(["train", "imagenet128_paper", "--dry-run"]) == 2  # its data are absent here
+    assert "no prepared 'imagenet2012'" in capsys.readouterr().err
+
+
+def test_no_work_directory_ends_in_4(capsys, tmp_path):
+    assert cli.main(["sample", str(tmp_path), "--out", str(tmp_path / "o")]) == 4
+    assert "is not a work directory: it has no config.json" in _one_line(capsys)
+
+
+def test_a_work_directory_that_cannot_be_made_ends_in_2(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["train", "debug", "--workdir", str(tmp_path / "file" / "run")]
+    assert cli.main(words) == 2
+    assert "cannot be written" in _one_line(capsys)
+
+
+BAD_LABELS = """
+import numpy as np
+
+
+class Source:
+    class_names, key = ("a", "b"), "bad-labels"
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        return {"image": np.zeros((8, 8, 3), np.uint8), "label": i // 6}
+
+
+def load(config, image_size, argument):
+    return Source()
+"""
+
+
+def test_bad_labels_and_bad_images_are_found_before_jax_starts(tmp_path):
+    (tmp_path / "bad_labels.py").write_text(BAD_LABELS)
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for number in range(20):
+        (tmp_path / "set" / "a" / f"{number}.png").write_bytes(b"no image")
+    code = (
+        "import sys; from sagan import cli\n"
+        "for words in (['data.name=bad_labels'], ['data.name=folder', 'data.dir=set']):\n"
+        "    assert cli.main(['train', 'debug', *words]) == 2\n"
+        "    assert 'jax' not in sys.modules, words"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stderr.strip().splitlines()
+    assert first == "sagan: image 12 has label 2; allowed: 0 … 1"
+    assert "20 of 20 images cannot be read" in second
+    assert "set/a/0.png: not a readable image" in second
+
+
+def test_check_looks_at_everything(capsys, tmp_path):
+    assert cli.main(["check", "digits"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "1,437 images",
+        "10 in the data, 10 in use",
+        "unreadable   0",
+        "steps/epoch  22.5",
+    ):
+        assert text in out
+    assert out.count("#") > 100 and "MiB per device" in out
+    from PIL import Image
+
+    for number in range(30):
+        path = tmp_path / "cat" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9)).save(path)
+    path.write_bytes(path.read_bytes()[:40])
+    words = ["check", "folder", f"data.dir={tmp_path}", "train.batch_size=10", "model.g_channels=8"]
+    assert cli.main(words) == 2
+    out = capsys.readouterr().out
+    assert "unreadable   1" in out and "29.png: not a readable image" in out
+    assert "None in use" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "tunables", "after"),
+    [
+        ("always [madvise] never", None, "glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", "glibc.a=1", "glibc.a=1:glibc.malloc.hugetlb=1"),
+        ("always [madvise] never", "glibc.malloc.hugetlb=0", None),
+        ("[always] madvise never", None, None),
+        ("always madvise [never]", None, None),
+    ],
+)
+def test_huge_pages_are_asked_for_once_and_where_they_must_be(
+    setting, tunables, after, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(Path, "read_text", lambda path: setting)
+    monkeypatch.setattr(os, "execv", lambda *command: asked.append(command))
+    monkeypatch.setenv("GLIBC_TUNABLES", tunables or "")
+    process.use_huge_pages()
+    again = [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
+    assert asked == (again if after else [])
+    assert os.environ["GLIBC_TUNABLES"] == (after or tunables or "")
+
+
+def test_a_process_started_anew_keeps_its_words():
+    """As a whole process, wherever it runs: same arguments, same identity, no loop."""
+    program = (
+        "import os, sys; from sagan import process; process.use_huge_pages(); "
+        "print(os.getpid(), sys.argv)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "a b", "--c"], stdout=subprocess.PIPE, text=True
+    ) as started:
+        out, _ = started.communicate(timeout=60)
+    assert out == f"{started.pid} ['-c', 'a b', '--c']\n"
+
+
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused(tmp_path, capsys):
+    """It would save checkpoints there that nobody can read."""
+    workdir = tmp_path / "a[1]" / "run"
+    assert cli.main(["train", "debug", "--workdir", str(workdir)]) == 2
+    assert "a[1]/run: allowed: paths without '['" in capsys.readouterr().err
+    assert not workdir.exists()

@@ -1,0 +1,102 @@
+"""Two results side by side, and the refusal to compare what was measured differently."""
+
+import json
+
+import pytest
+
+from sagan.config import ConfigError
+from sagan.evaluation import compare, protocols
+
+PROTOCOL = dict.fromkeys(protocols.FIELDS, "x") | {"num_fake": 10, "seed": 0}
+
+
+def result(path, metrics, **changes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"step": 1, "metrics": metrics, "protocol": PROTOCOL | changes}))
+    return str(path)
+
+
+def test_alike_results_are_set_side_by_side(tmp_path, capsys):
+    a = result(tmp_path / "a.json", {"fid50k": 10.0, "is50k": 8.0})
+    b = result(tmp_path / "b.json", {"fid50k": 12.5}, seed=1)
+    compare.run(a, b)
+    assert "fid50k" in (out := capsys.readouterr().out) and "2.5" in out and "is50k" not in out
+    compare.run(a, b, as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["metrics"] == {"fid50k": {"a": 10.0, "b": 12.5, "difference": 2.5}}
+
+
+@pytest.mark.parametrize("field", [f for f in protocols.FIELDS if f not in ("seed", "reference")])
+def test_every_field_refuses(tmp_path, field):
+    a = result(tmp_path / "a.json", {"fid50k": 10.0})
+    another = 11 if field == "num_fake" else "another"
+    b = result(tmp_path / "b.json", {"fid50k": 10.0}, **{field: another})
+    with pytest.raises(ConfigError, match=f"not comparable.*{field}: .*{another!r}"):
+        compare.run(a, b)
+
+
+def test_all_differing_fields_are_named(tmp_path):
+    a = result(tmp_path / "a.json", {"fid50k": 10.0})
+    b = result(tmp_path / "b.json", {"fid50k": 10.0}, resizer="clean", num_real=7)
+    with pytest.raises(ConfigError, match="num_real: 'x' / 7; resizer: 'x' / 'clean'"):
+        compare.run(a, b)
+
+
+def test_images_from_elsewhere_compare_with_checkpoints(tmp_path, capsys):
+    a = result(tmp_path / "a.json", {"fid50k": 10.0})
+    b = result(tmp_path / "b.json", {"fid50k": 11.0}, **protocols.of_files())
+    compare.run(a, b)
+    assert "11" in capsys.readouterr().out
+
+
+def test_checkpoints_compare_only_where_truncated_alike(tmp_path):
+    whole = result(tmp_path / "a.json", {"fid50k": 10.0}, truncation=None)
+    half = result(tmp_path / "b.json", {"fid50k": 11.0}, truncation=0.5)
+    one = result(tmp_path / "c.json", {"fid50k": 11.0}, truncation=1.0)
+    for pair in ((whole, half), (half, whole)):
+        with pytest.raises(ConfigError, match="not comparable.*truncation: "):
+            compare.run(*pair)
+    compare.run(whole, one)  # psi = 1 truncates nothing
+    for checkpoint in (whole, half):
+        files = result(tmp_path / "d.json", {"fid50k": 11.0}, **protocols.of_files())
+        compare.run(checkpoint, files)
+
+
+def test_a_work_directory_stands_for_its_last_result(tmp_path, capsys):
+    result(tmp_path / "run/eval/9.json", {"fid50k": 9.0})
+    result(tmp_path / "run/eval/10.json", {"fid50k": 10.0})
+    other = result(tmp_path / "b.json", {"fid50k": 12.0})
+    compare.run(str(tmp_path / "run"), other)
+    assert "run:10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '{"a": 1}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {}}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": null}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {"num_fake": "x", "resizer": "tf"}}',
+        '{"metrics": {"fid50k": 1.0}, "protocol": {"num_fake": 5, "resizer": 5}}',
+        '{"metrics": {"fid50k": null}, "protocol": {"num_fake": 5, "resizer": "tf"}}',
+        '{"metrics": [], "protocol": {"num_fake": 5, "resizer": "tf"}}',
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="not a result of `sagan eval`"):
+        compare.run(str(path), str(path))
+
+
+def test_nothing_to_compare(tmp_path):
+    a = result(tmp_path / "a.json", {"fid50k": 10.0})
+    b = result(tmp_path / "b.json", {"is50k": 10.0})
+    with pytest.raises(ConfigError, match="no score in common: .*fid50k.*is50k"):
+        compare.run(a, b)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="has no eval/<step>.json"):
+        compare.run(str(tmp_path / "empty"), b)

@@ -1,0 +1,103 @@
+"""Real runs of the debug preset as processes, and what makes two of them the same run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from support.tiny import same_bits
+
+OVERRIDES = [
+    "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
+    "checkpoint.keep=10",
+]  # fmt: skip
+SMALL = ["model.name=dense_pair", "checkpoint.statistics_batches=1"]
+HERE = Path(__file__).parent
+PATIENCE = 300  # seconds for anything at all: machines are busy
+
+
+def environment(cache: Path, **more: str) -> dict[str, str]:
+    """One device, quick compiles, modules beside this one, and every cache under `cache`."""
+    path = os.pathsep.join(
+        filter(None, (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")))
+    )
+    return os.environ | {
+        "PYTHONPATH": path,
+        "XLA_FLAGS": "",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "SAGAN_CACHE": str(cache),
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    } | more  # fmt: skip
+
+
+def command(workdir: Path, *words: str) -> list[str]:
+    """Trains the debug preset as it is."""
+    return [
+        *(sys.executable, "-m", "sagan", "train", "debug", *OVERRIDES, *words),
+        *("--workdir", str(workdir)),
+    ]
+
+
+def small(workdir: Path, *words: str) -> list[str]:
+    """Trains networks whose tracing costs little: each start costs a third."""
+    return command(workdir, *SMALL, *words)
+
+
+def finish(words: list[str], environment: dict[str, str], status: int = 0):
+    """Runs a process to its end and wants this exit status."""
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == status, f"exit {done.returncode}: {done.stderr[-4000:]}"
+    return done
+
+
+def wait_until(condition, *processes: subprocess.Popen) -> None:
+    """Waits until `condition()`, while all of `processes` live."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, f"exit {process.returncode}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def logged(workdir: Path) -> int:
+    """Counts the lines of scalars."""
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def lines(workdir: Path) -> list[dict[str, float]]:
+    """Reads the scalars, without those that tell how long things took."""
+    text = (workdir / "metrics.jsonl").read_text()
+    found = [json.loads(line, parse_constant=_no_json) for line in text.splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in found]
+
+
+def _no_json(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
+
+
+def leaves(workdir: Path, step: int, item: str):
+    """Restores one part of a checkpoint as it lies there."""
+    with ocp.PyTreeCheckpointer() as reader:
+        path = (workdir / "checkpoints" / str(step) / item).absolute()
+        tree = reader.metadata(path).item_metadata.tree
+        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        args = ocp.checkpoint_utils.construct_restore_args(tree, jax.tree.map(lambda _: one, tree))
+        return reader.restore(path, ocp.args.PyTreeRestore(restore_args=args))
+
+
+def assert_same(a: Path, b: Path, steps=(10, 20), but: tuple[str, ...] = ()) -> None:
+    """Two runs have the same states, samples and scalars (except `but`), bit for bit."""
+    for step in steps:
+        for item in ("state", "sampler"):
+            assert same_bits(leaves(a, step, item), leaves(b, step, item)) == []
+        picture = f"samples/{step}.png"
+        assert (a / picture).read_bytes() == (b / picture).read_bytes()
+    found = [[{k: v for k, v in line.items() if k not in but} for line in lines(x)] for x in (a, b)]
+    assert found[0] == found[1]

@@ -1,0 +1,200 @@
+"""Sampling: image i depends on the checkpoint, seed, i and class alone."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan import cli
+from sagan.config import ConfigError
+from sagan.runs import checkpoint
+from sagan.tasks.gan import attention_maps, sample, sampler
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A work directory with one small trained checkpoint."""
+    path = tmp_path_factory.mktemp("sampled") / "run"
+    words = ["train", "debug", "train.steps=2", "checkpoint.every_steps=2", "optim.ema_decay=0.5",
+             "sample.every_steps=0", "--workdir", str(path)]  # fmt: skip
+    assert cli.main(words) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(workdir):
+    return sample.load(workdir)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(source):
+    labels = np.arange(70, dtype=np.int32) % 4
+    whole = source(labels, np.arange(70))
+    for begin, end in ((0, 5), (31, 34), (64, 70)):
+        part = source(labels[begin:end], np.arange(begin, end))
+        np.testing.assert_array_equal(part, whole[begin:end])
+    order = np.random.default_rng(0).permutation(70)
+    np.testing.assert_array_equal(source(labels[order], order), whole[order])
+
+
+def test_nor_on_the_number_of_devices(source, monkeypatch):
+    labels = np.zeros(70, np.int32)
+    two = source(labels, np.arange(70))
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    np.testing.assert_array_equal(source(labels, np.arange(70)), two)
+
+
+def test_seed_index_and_class_matter(source):
+    base = source(np.zeros(2, np.int32), np.array([0, 1]))
+    assert np.any(base[0] != base[1])
+    assert np.any(source(np.ones(2, np.int32), np.array([0, 1])) != base)
+    assert np.any(source(np.zeros(2, np.int32), np.array([0, 1]), seed=1) != base)
+    near = source(np.zeros(2, np.int32), np.array([0, 1]), truncation=0.01)
+    assert np.abs(near[0].astype(int) - near[1]).max() < np.abs(base[0].astype(int) - base[1]).max()
+
+
+def test_statistics_are_those_of_many_batches(workdir):
+    """The stored mean and variance, once more from activations, by a plain average."""
+    config = checkpoint.read_config(workdir)
+    source = sample.load(workdir)
+    stored = source.variables["batch_stats"]["block1"]["norm1"]["statistics"]
+    # The first norm sees the linear layer's output: its statistics follow from z alone.
+    kernel, bias = (source.variables["params"]["linear"][n] for n in ("kernel", "bias"))
+    key = jax.random.fold_in(jax.random.key(config.seed), sampler._STATISTICS_STREAM)
+    features = []
+    for number in range(config.checkpoint.statistics_batches):
+        for i in range(config.train.batch_size):
+            k = jax.random.fold_in(jax.random.fold_in(key, number), i)
+            features.append(jax.random.normal(k, (config.model.z_dim,)) @ kernel + bias)
+    features = np.asarray(features, np.float64).reshape(-1, stored["mean"].shape[0])
+    np.testing.assert_allclose(stored["mean"], features.mean(0), atol=1e-5)
+    np.testing.assert_allclose(stored["var"], features.var(0), rtol=1e-4)
+
+
+def test_single_files(workdir, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["sample", str(workdir), "--classes", "3,hue1", "--num", "2", "--out", str(out)]
+    assert cli.main(words) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [f"class{c}_{i:06}.png" for c in (1, 3) for i in (0, 1)]
+    with Image.open(out / names[0]) as picture:
+        assert picture.size == (8, 8) and picture.mode == "RGB"
+        about = json.loads(picture.text["sagan"])
+    assert about == {"step": 2, "seed": 0, "truncation": None, "index": 0, "class": 1}
+    assert "4 images in" in capsys.readouterr().out
+
+
+def test_without_classes_all_take_turns_and_prefixes_agree(workdir, tmp_path):
+    for num, name in ((3, "few"), (6, "more")):
+        words = ["sample", str(workdir), "--num", str(num), "--out", str(tmp_path / name)]
+        assert cli.main(words) == 0
+    few = {p.name: p.read_bytes() for p in (tmp_path / "few").iterdir()}
+    more = {p.name: p.read_bytes() for p in (tmp_path / "more").iterdir()}
+    assert len(few) == 3 and len(more) == 6
+    assert few.items() <= more.items()
+    assert {name[:6] for name in more} == {"class0", "class1", "class2", "class3"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "size"),
+    [
+        (["--grid", "--classes", "0,2", "--num", "3"], (3 * 66 + 2, 2 * 66 + 2)),
+        (["--interpolate", "0", "5", "--classes", "1"], (9 * 66 + 2, 66 + 2)),
+        (["--attention", "--num", "2"], (4 * 132 + 4, 2 * 132 + 4)),
+    ],
+)
+def test_sheets(workdir, tmp_path, extra, size):
+    out = tmp_path / "sheet.png"
+    assert cli.main(["sample", str(workdir), *extra, "--out", str(out)]) == 0
+    with Image.open(out) as sheet:
+        assert sheet.size == size
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--classes", "7"], "no class '7'; allowed: 0 … 3, or hue0, hue1"),
+        (["--classes", "cat"], "no class 'cat'"),
+        (["--num", "0"], "--num 0; allowed: >= 1"),
+        (["--truncation", "2"], "allowed: (0, 1]"),
+        (["--seed", "-1"], "--seed -1; allowed: 0 … 4294967295"),
+        (["--seed", "4294967296"], "--seed 4294967296; allowed: 0 … 4294967295"),
+        (["--interpolate", "0", "4294967296"], "--interpolate 4294967296; allowed: 0 … 4294967295"),
+        (["--interpolate", "-1", "0"], "--interpolate -1; allowed: 0 … 4294967295"),
+    ],
+)
+def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, says):
+    assert cli.main(["sample", str(workdir), *extra, "--out", str(tmp_path / "o")]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "says"),
+    [
+        ([], "three.png", "three.png; allowed: a folder, or with --grid a .png"),
+        (["--grid"], "three.jpg", "three.jpg; allowed: a name ending in .png, or a folder"),
+    ],
+)
+def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, name, says):
+    out = tmp_path / name
+    words = ["sample", str(workdir), *extra, "--num", "1", "--out"]
+    assert cli.main([*words, str(out)]) == 2
+    assert says in capsys.readouterr().err and not out.exists()
+    out.mkdir()
+    assert cli.main([*words, str(out)]) == 0
+
+
+def test_classes_may_have_spaces_between(source):
+    assert source.find(["3", " hue1 ", " 2"]) == [3, 1, 2]
+
+
+def test_maps_are_drawn_of_every_image(workdir, tmp_path, source):
+    out = tmp_path / "maps.png"
+    words = ["sample", str(workdir), "--attention", "--num", "34", "--out", str(out)]
+    assert cli.main(words) == 0
+    with Image.open(out) as sheet:
+        assert sheet.size == (4 * 132 + 4, 34 * 132 + 4)
+    labels = np.arange(34, dtype=np.int32) % 4
+    z = source.latents(np.arange(34), 0)
+    (whole,) = sampler.attention_maps(source.config, source.variables, z, labels).values()
+    (last,) = sampler.attention_maps(source.config, source.variables, z[32:], labels[32:]).values()
+    np.testing.assert_array_equal(whole[32:], last)
+
+
+def test_a_missing_step_lists_what_there_is(workdir, tmp_path, capsys):
+    words = ["sample", str(workdir), "--step", "1", "--out", str(tmp_path / "o")]
+    assert cli.main(words) == 4
+    assert "has no step 1; it has: 2" in capsys.readouterr().err
+
+
+def test_interpolation_keeps_its_ends_and_its_length():
+    begin, end = np.array([3.0, 0.0]), np.array([0.0, 1.0])
+    np.testing.assert_allclose(sample.slerp(begin, end, 0.0), begin)
+    np.testing.assert_allclose(sample.slerp(begin, end, 1.0), end, atol=1e-12)
+    middle = sample.slerp(begin, end, 0.5)
+    assert np.linalg.norm(middle) == pytest.approx(2)
+    assert middle[0] == pytest.approx(middle[1])
+
+
+def test_a_point_reads_its_own_row_of_pooled_keys():
+    maps = np.zeros((16, 4))
+    maps[2 * 4 + 3, 1] = 1  # query at row 2, column 3 of 4 looks at the top right key of 2 x 2
+    found = attention_maps.row_of(maps, (0.6, 0.9))
+    np.testing.assert_array_equal(found, [[0, 1], [0, 0]])
+    image = np.zeros((8, 8, 3), np.uint8)
+    lit = attention_maps.overlay(image, found, (255, 0, 0))
+    assert lit[:32, 96:, 0].mean() > 100 and lit[96:, :32, 0].max() == 0
+
+
+def test_no_attention_no_maps(tmp_path, capsys):
+    path = tmp_path / "run"
+    words = ["train", "debug", "train.steps=1", "sample.every_steps=0", "--workdir", str(path)]
+    words += ["model.attention=none", "model.attention_d=none", "model.num_classes=none"]
+    assert cli.main(words) == 0
+    assert cli.main(["sample", str(path), "--attention", "--out", str(tmp_path / "a.png")]) == 2
+    assert "no attention layer" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="unconditional: it has no classes"):
+        sample.load(path).find(["0"])
+    assert cli.main(["sample", str(path), "--num", "2", "--out", str(tmp_path / "o")]) == 0
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["000000.png", "000001.png"]
