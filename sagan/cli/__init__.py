@@ -31,7 +31,7 @@ def entry() -> None:
     if (
         status
         and "sagan.parallel.joining" in sys.modules
-        and sys.modules["sagan.parallel.joining"].others()
+        and sys.modules["sagan.parallel.joining"].has_peers()
     ):
         # Interpreter shutdown would wait minutes for the other processes.
         os._exit(status)

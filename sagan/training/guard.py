@@ -12,7 +12,7 @@ from sagan.config import Config, ConfigError
 from sagan.data import Source
 from sagan.evaluation import results
 from sagan.parallel.devices import Devices
-from sagan.parallel.processes import is_main, told_by_main
+from sagan.parallel.processes import broadcast_from_main, is_main
 from sagan.runs.logs import Journal
 from sagan.tasks.gan import optim, sentinel
 from sagan.training import gate
@@ -95,7 +95,7 @@ class Guard:
 
     def drawn(self, step: int, draw: Callable[[], tuple[Any, Any]]) -> None:
         """Lets the first process draw the sheet of `step`, and all look at it."""
-        found = told_by_main(lambda: self._diversity(*draw()))
+        found = broadcast_from_main(lambda: self._diversity(*draw()))
         self._say(step, self._sentinel.see(step, found / _MILLION if found >= 0 else None))
 
     def _diversity(self, images: Any, labels: Any) -> int:

@@ -18,7 +18,7 @@ from sagan.data.pipeline import Pipeline
 from sagan.evaluation import evaluate, evaluator
 from sagan.files.progress import Progress
 from sagan.parallel.devices import Devices, check_split, compile_ahead
-from sagan.parallel.processes import is_main, told_by_main
+from sagan.parallel.processes import broadcast_from_main, is_main
 from sagan.runs import lock
 from sagan.runs import recovery as quarantine
 from sagan.runs.checkpoint import Checkpoints, claim
@@ -83,7 +83,7 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
             claim(workdir, config)
             return quarantine.resume(workdir)
 
-        step = told_by_main(own)
+        step = broadcast_from_main(own)
         me = jax.process_index(), jax.process_count()
         watchdog = Watchdog(workdir, config.guard.watchdog_seconds, step, *me)
         stack.enter_context(watchdog)
@@ -165,7 +165,7 @@ class _Run:
             "train", self.config.train.steps, done=self.step, unit="steps", enabled=main
         )
         try:
-            if self.step and told_by_main(self._owes_score):
+            if self.step and broadcast_from_main(self._owes_score):
                 self._evaluate()
             with jax.transfer_guard("disallow"):
                 self._steps()
@@ -177,7 +177,7 @@ class _Run:
             if self.scalars:
                 self.scalars.close()
         if self.config.eval.at_end and self.saved is not None:
-            if self.unscored or told_by_main(self._lacks_score):
+            if self.unscored or broadcast_from_main(self._lacks_score):
                 self._evaluate()
         if main:
             print(f"sagan: {self.goodput.line()}", file=sys.stderr)
