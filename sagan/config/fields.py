@@ -11,9 +11,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from sagan.config.exit_codes import BAD_INPUT, Failure
 
-class ConfigError(Exception):
-    """What a user typed cannot be done; the text is one line: got what, allowed what, where."""
+
+class ConfigError(Failure):
+    """What a user typed cannot be done. The text is one line: what was got, what is allowed, where."""
+
+    exit_code = BAD_INPUT
 
 
 def require(condition: bool, message: str) -> None:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from jax.errors import JaxRuntimeError
 
-from sagan.parallel import joining as join
+from sagan.config.exit_codes import CRASH, HUNG
+from sagan.parallel import joining
 
-_CRASH, _PEER_LOST = 1, 134
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
 # Backends give a lost connection different codes and words; none of these is a mistake of ours.
 _NO_PEER = re.compile(
@@ -41,13 +41,13 @@ def meaning(error: BaseException) -> Meaning | None:
         first = text.strip().splitlines()[0] if text.strip() else ""
         if isinstance(one, JaxRuntimeError) and _NO_MEMORY.search(text):
             return Meaning(
-                _CRASH,
+                CRASH,
                 "the device's memory does not suffice: take a smaller train.batch_size, more "
                 "train.accumulate_steps, model.dtype=bfloat16, or more devices; `sagan check` "
                 f"estimates the need ({first})",
             )
-        if join.others() and _NO_PEER.search(text):
-            return Meaning(_PEER_LOST, f"another process of this job is gone ({first})")
+        if joining.has_peers() and _NO_PEER.search(text):
+            return Meaning(HUNG, f"another process of this job is gone ({first})")
     return None
 
 

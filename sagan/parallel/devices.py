@@ -53,7 +53,7 @@ class Devices:
 
     def create_ahead(self, make: Callable[[], Any]) -> Future[Any]:
         """Begins what `create` does: it is compiled and run in a thread."""
-        options = _run_once()
+        options = _options_to_run_once(self._local[0].platform)
         lowered = jax.jit(make, out_shardings=self._replicated, compiler_options=options).lower()
         return _in_thread(lambda: lowered.compile()())
 
@@ -177,9 +177,9 @@ def _in_thread(work: Callable[[], Any]) -> Future[Any]:
     return future
 
 
-def _run_once() -> dict[str, bool | int]:
-    """Gives compiler options for a program that runs once: on the CPU, LLVM's work is the cost."""
-    if jax.default_backend() != "cpu":
+def _options_to_run_once(backend: str) -> dict[str, bool | int]:
+    """Returns compiler options for a program that runs once: on a CPU, compiling is most of it."""
+    if backend != "cpu":
         return {}
     return {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 

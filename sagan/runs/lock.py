@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sagan.parallel.processes import exit_now
+from sagan.config.exit_codes import NO_CHECKPOINT
+from sagan.parallel.processes import exit_now, on_exit_now
 
 NAME = "train.lock"
 _RENEWALS = 12  # in the time after which a lock is stale
-_TAKEN_OVER = 4
 
 
 class LockedError(Exception):
@@ -52,11 +52,13 @@ class Lock:
         while not _create(self._path, self._mine):
             _await_stale(self._path, self._stale_seconds)
         self._done = threading.Event()
+        self._unregister = on_exit_now(self.release)
         arguments = (self._path, self._mine, self._stale_seconds / _RENEWALS, self._done)
         self._renewer = threading.Thread(target=_renew, args=arguments, name="lock", daemon=True)
         self._renewer.start()
 
     def __exit__(self, *_: object) -> None:
+        self._unregister()
         self.release()
         self._renewer.join()
 
@@ -174,7 +176,7 @@ def _renew(path: Path, mine: dict[str, Any], every: float, done: threading.Event
             file=sys.stderr,
             flush=True,
         )
-        exit_now(_TAKEN_OVER)
+        exit_now(NO_CHECKPOINT)
 
 
 def _now(path: Path) -> int:

@@ -17,14 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from sagan.config import exit_codes
+from sagan.config.exit_codes import Failure
 from sagan.runs.logs import Journal
 
 FILE = "diverged.json"
 _SKIPPED, _SEEN = "nonfinite/skipped", "nonfinite/seen"
 
 
-class Diverged(Exception):
-    """The run has gone wrong for good, and going on would not help (exit code 3)."""
+class Diverged(Failure):
+    """The run has gone wrong for good, and going on would not help."""
+
+    exit_code = exit_codes.DIVERGED
 
 
 class Report(NamedTuple):

@@ -15,6 +15,7 @@ import time
 import jax
 
 from sagan.config import exit_codes
+from sagan.config.exit_codes import Failure
 from sagan.parallel.processes import exit_now
 from sagan.training.phase import Activity
 
@@ -23,8 +24,10 @@ _DUPLICATE_SIGNAL_SECONDS = 1.0  # a group's SIGTERM arrives again from each tha
 _CLOSED = 0
 
 
-class Preempted(Exception):
-    """The run was asked to stop and has saved (exit code 42)."""
+class Preempted(Failure):
+    """The run was asked to stop and has saved."""
+
+    exit_code = exit_codes.PREEMPTED
 
 
 class StopRequest:
