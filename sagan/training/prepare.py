@@ -121,10 +121,9 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
         # The first state and the program are compiled in background threads while the data opens.
         created = devices.create_ahead(make) if restored is None else None
 
-        feed = _feed(config, task)
-        pipeline = Pipeline(feed, source, devices)
-        decoder = functools.partial(decode, feed)
-        program = devices.compile(dispatch.bind(task, decoder), Pipeline.BATCH_AXIS)
+        pipeline = Pipeline(feed_of(config, task), source, devices)
+        program = dispatch.bind(task, decoder_of(config))
+        program = devices.compile(program, Pipeline.BATCH_AXIS)
         on_cpu = platform.current().backend == "cpu"
         per_dispatch = 1 if on_cpu else config.train.steps_per_dispatch
         cadence = Cadence.of(config)
@@ -182,12 +181,17 @@ def _scorer(config: Config, task: Task) -> Scorer | None:
     return scorer
 
 
-def _feed(config: Config, task: Task) -> Feed:
+def feed_of(config: Config, task: Task) -> Feed:
+    """Returns what the pipeline must know of a run."""
     return Feed(
         data=config.data,
         seed=config.seed,
         batch_size=config.train.batch_size,
         batches_per_step=task.batches_per_step,
         image_size=config.model.image_size,
-        labelled=config.model.num_classes is not None,
     )
+
+
+def decoder_of(config: Config) -> dispatch.Decode:
+    """Returns how the program makes images of what the pipeline feeds."""
+    return functools.partial(decode, config.data, config.model.num_classes is not None)

@@ -19,15 +19,14 @@ from sagan.training.phase import Activity, Phase
 
 _SLOW_FACTOR = 4  # what is no training step may take so many times longer
 _CHECKS = 20  # in the time allowed
-_BACKSTOP_SECONDS = 60
 
 
 class Watchdog:
     """Wants a `beat` every `seconds`; otherwise writes all stacks and ends the process (134).
 
     Use it as a context. The watchdog is a thread and needs Python's global lock. If a call into C
-    keeps that lock, the kernel's alarm ends the process a minute later, with stacks on stderr and
-    with exit code 142, which launchers retry alike.
+    keeps that lock, the kernel's alarm ends the process `backstop_seconds` later, with stacks on
+    stderr and with exit code 142, which launchers retry alike.
 
     Args:
       seconds: allowed without a beat; four times as much in phases that may be slow. 0: no limit.
@@ -44,8 +43,11 @@ class Watchdog:
         activity: Activity,
         process: int = 0,
         count: int = 1,
+        *,
+        backstop_seconds: float = 60,
     ):
         self._seconds, self._step, self._activity = seconds, step, activity
+        self._backstop_seconds = backstop_seconds
         self._file = workdir / f"hang.{process}.txt"
         self._who = f"process {process} of {count} (host {socket.gethostname()}, {os.getpid()})"
         self._done = threading.Event()
@@ -91,7 +93,7 @@ class Watchdog:
             if now - self._last > allowed:
                 self._end(now - self._last)
             if self._alarm:
-                left = self._last + allowed - now + _BACKSTOP_SECONDS
+                left = self._last + allowed - now + self._backstop_seconds
                 signal.setitimer(signal.ITIMER_REAL, left)
 
     def _end(self, seconds: float) -> None:
