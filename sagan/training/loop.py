@@ -17,7 +17,7 @@ from sagan.data import Source
 from sagan.data.pipeline import Pipeline
 from sagan.evaluation import evaluate, evaluator
 from sagan.files.progress import Progress
-from sagan.parallel.devices import Devices, check_split, compile_ahead
+from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.parallel.processes import broadcast_from_main, is_main
 from sagan.runs import lock
 from sagan.runs import recovery as quarantine
@@ -70,7 +70,12 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     config = data.resolve(config, source)
     check(config)
     devices = Devices(config.train.parallel)
-    check_split(config, devices)
+    check_split(
+        devices.count,
+        batch_size=config.train.batch_size,
+        accumulate_steps=config.train.accumulate_steps,
+        batch_norm_group=config.model.batch_norm_group,
+    )
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         stop.nothing_to_lose = True
@@ -126,14 +131,14 @@ class _Run:
         state = self._restore(abstract) if step else None
         self.goodput.switch("compile")
         # Long and longest parts of a start, both under way while Python goes on.
-        created = devices.create_ahead(make) if state is None else None
+        created = devices.create_in_background(make) if state is None else None
         self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
         self.ahead = None
-        if step < config.train.steps and devices.compiles_ahead:
+        if step < config.train.steps and devices.compiles_in_background:
             call = abstract, self.pipeline.data, self.pipeline.abstract()
-            self.ahead = compile_ahead(self.train, *call)
+            self.ahead = compile_in_background(self.train, *call)
         self.state = created.result() if created else state
         about = self.checkpoints.about(step) if step else {}
         self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
@@ -281,7 +286,7 @@ class _Run:
             variables = self._variables() if variables is None else variables
             about = {"step": self.step, "class_names": list(self.source.class_names)}
             about["guard"] = self.guard.memory(self.step)
-            state = self.devices.leave(self.state)
+            state = self.devices.to_global(self.state)
             self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
         self.saved, self.unscored = self.step, True
 

@@ -51,7 +51,12 @@ def run(config: Config) -> int:
     )
     for line in _memory(config, source, devices):
         print(line)
-    check_split(config, devices)
+    check_split(
+        devices.count,
+        batch_size=config.train.batch_size,
+        accumulate_steps=config.train.accumulate_steps,
+        batch_norm_group=config.model.batch_norm_group,
+    )
     return 2 if len(bad) > allowed else 0
 
 
