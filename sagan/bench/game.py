@@ -29,7 +29,12 @@ class Game:
     def __init__(self, config: Config):
         self.source, self.config = open_data(config)
         self.devices = Devices(self.config.train.parallel)
-        check_split(self.config, self.devices)
+        check_split(
+            self.devices.count,
+            batch_size=self.config.train.batch_size,
+            accumulate_steps=self.config.train.accumulate_steps,
+            batch_norm_group=self.config.model.batch_norm_group,
+        )
         on_cpu = jax.default_backend() == "cpu"
         self.steps = 1 if on_cpu else self.config.train.steps_per_dispatch
         self.gan = train_step.build(self.config, self.devices.count)

@@ -122,7 +122,7 @@ def _events(
     labels = np.repeat(np.arange(16), columns)
     say("saving a checkpoint")
     checkpoints = Checkpoints(workdir, game.config, lambda: ())
-    checkpoints.save(1, game.devices.leave(state), {"none": jnp.zeros(1)}, {})
+    checkpoints.save(1, game.devices.to_global(state), {"none": jnp.zeros(1)}, {})
     checkpoints.wait()
     checkpoints.close()
     saved = workdir / FOLDER / "1"
