@@ -124,14 +124,16 @@ def train_step(gan: Gan, state: TrainState, reals: Batch) -> tuple[TrainState, S
 
     def update_d(d: Player, xs: tuple[Any, Batch]) -> tuple[Player, Scalars]:
         number, real = xs
-        return _update_d(gan, g_weights, state.g.stats, d, jax.random.fold_in(key, number), real)
+        return update_discriminator(
+            gan, g_weights, state.g.stats, d, jax.random.fold_in(key, number), real
+        )
 
     updates, batch_size = reals.image.shape[:2]
     numbers = jnp.arange(1, updates + 1)
     d, d_scalars = _scan(update_d, state.d, (numbers, reals))
 
     g_key = jax.random.fold_in(key, 0)
-    g, g_scalars = _update_g(gan, state.g, d, g_vectors, g_key, batch_size)
+    g, g_scalars = update_generator(gan, state.g, d, g_vectors, g_key, batch_size)
     optim_config = gan.config.optim
     decay = jnp.where(state.step + 1 < optim_config.ema_start_step, 0.0, optim_config.ema_decay)
     ema = optax.incremental_update(g.params, state.ema, 1 - decay)
@@ -155,13 +157,7 @@ def program(
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        updates, size = jax.tree.leaves(batch)[0].shape[:2]
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        numbers = jnp.arange(1, updates + 1)
-        keys = jax.vmap(
-            lambda n: index_keys(jax.random.fold_in(key, n), first_index(size), size, AUGMENT)
-        )(numbers)
-        moved, scalars = train_step(gan, state, decode(gan.config, whole, batch, keys))
+        moved, scalars = train_step(gan, state, real_batches(gan, state, whole, batch))
         if not gated:
             return moved, scalars
         kept, report = gate.keep_finite(state, moved, scalars)
@@ -172,6 +168,21 @@ def program(
     scalars["guard/skipped"] = state.step - optim.num_updates(state.g.opt_state)
     scalars |= telemetry.mechanisms({"g": state.g, "d": state.d}, gan.config.log.sigma)
     return state, scalars
+
+
+def real_batches(gan: Gan, state: TrainState, whole: Any, batch: Any) -> Batch:
+    """Decodes and augments the real images of one step, with the keys of `state.step`.
+
+    Args:
+      whole: the pipeline's `data`.
+      batch: one step's part of what the pipeline feeds, (updates, B, …).
+    """
+    updates, size = jax.tree.leaves(batch)[0].shape[:2]
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    keys = jax.vmap(
+        lambda n: index_keys(jax.random.fold_in(key, n), first_index(size), size, AUGMENT)
+    )(jnp.arange(1, updates + 1))
+    return decode(gan.config, whole, batch, keys)
 
 
 def _scan(step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
@@ -195,7 +206,7 @@ def _scan(step: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
     return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
 
 
-def _update_d(
+def update_discriminator(
     gan: Gan, g_weights: Any, g_stats: Any, d: Player, key: OneKey, real: Batch
 ) -> tuple[Player, Scalars]:
     """Moves the discriminator alone: its parameters, Adam, and u once."""
@@ -238,7 +249,7 @@ def _update_d(
     return _apply(gan.d_optim, d, grads, {"spectral_stats": spectral.moved(vectors)}), scalars
 
 
-def _update_g(
+def update_generator(
     gan: Gan, g: Player, d: Player, vectors: Any, key: OneKey, batch_size: int
 ) -> tuple[Player, Scalars]:
     """Moves the generator alone: its parameters, Adam, batch statistics, and u once."""
