@@ -104,7 +104,7 @@ def _sampling(config: Config, state: Any, repeats: int) -> dict[str, Any]:
 
 def _features(repeats: int) -> dict[str, Any]:
     """Times the FID Inception network; random weights, since speed does not depend on them."""
-    from sagan.evaluation.features._inception_network import OUTPUTS, Inception
+    from sagan.evaluation.features.fid_inception.network import OUTPUTS, Inception
     from sagan.evaluation.features.inception import InceptionExtractor
 
     say("features")

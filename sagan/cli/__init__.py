@@ -112,11 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     _add_sample(verbs)
-    from sagan.cli import bench, eval, launch
+    from sagan.cli import bench, compare, eval, launch, reference
 
-    bench.register(verbs)
-    eval.register(verbs)
-    launch.register(verbs)
+    for verb in (bench, eval, reference, compare, launch):
+        verb.register(verbs)
     return parser
 
 

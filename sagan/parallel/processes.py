@@ -12,6 +12,16 @@ _TELL_SECONDS = 3600  # others may have to wait while the first checks large che
 _told = itertools.count()  # the same in every process, since all ask in the same order
 
 
+def index() -> int:
+    """Returns the number of this process, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """Returns how many processes this job has."""
+    return jax.process_count()
+
+
 def is_main() -> bool:
     """Says whether this process writes what is written once."""
     return jax.process_index() == 0

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sagan import data
+from sagan import data, tasks
 from sagan.config import Config, ConfigError
 from sagan.config import plugins as registry
 from sagan.data import Source
 from sagan.data.pipeline import Pipeline
-from sagan.evaluation import evaluate, evaluator
+from sagan.evaluation import ScoreSpec, checkpoints
 from sagan.files.progress import Progress
 from sagan.parallel.devices import Devices, check_split, compile_ahead
 from sagan.parallel.processes import is_main, told_by_main
@@ -119,8 +119,8 @@ class _Run:
         if config.eval.every_steps or config.eval.at_end:
             # Now, so that what cannot be scored is reported before hours of training.
             with self._during("evaluation"):
-                self.evaluator = evaluator.evaluator_of(config)
-                self.evaluator.check(config.eval.num_images, config.model.num_classes is not None)
+                self.task = tasks.build(config)
+                self.evaluator = self.task.scorer(ScoreSpec.of(config.eval))
         make = functools.partial(train_step.init, gan)
         abstract = devices.abstract(make)
         state = self._restore(abstract) if step else None
@@ -190,7 +190,7 @@ class _Run:
 
     def _lacks_score(self) -> int:
         assert self.evaluator is not None  # asked only where scores are wanted
-        return int(not evaluate.is_scored(self.workdir, self.step, self.evaluator))
+        return int(not checkpoints.is_scored(self.workdir, self.step, self.evaluator))
 
     def _steps(self) -> None:
         feed, detail, beginning = self.pipeline.batches(self.step), "", None
@@ -293,5 +293,8 @@ class _Run:
         before, self.stop.nothing_to_lose = self.stop.nothing_to_lose, True
         self.stop.leave_if_asked()
         with self._during("evaluation"):
-            evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
+            assert self.evaluator is not None
+            checkpoints.score_run(
+                self.workdir, self.task, self.evaluator.spec, step=self.step, scorer=self.evaluator
+            )
         self.stop.nothing_to_lose, self.unscored = before, False

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from sagan.config import Config, ConfigError
 from sagan.config import plugins as registry
-from sagan.evaluation import protocols
+from sagan.evaluation import require_truncation
 from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.runs import checkpoint
@@ -112,7 +112,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.num < 1:
             raise ConfigError(f"--num {self.num}; allowed: >= 1")
-        protocols.require_truncation(self.truncation)
+        require_truncation(self.truncation)
         sampler.require_seed(self.seed, "--seed")
         for index in self.interpolate or ():
             sampler.require_seed(index, "--interpolate")
