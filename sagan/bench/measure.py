@@ -100,7 +100,7 @@ def _input(
 
 def _features(repeats: int) -> dict[str, Any]:
     """Times the FID Inception network, with random weights: they do not change its speed."""
-    from sagan.evaluation.features._inception_network import OUTPUTS, Inception
+    from sagan.evaluation.features.fid_inception.network import OUTPUTS, Inception
     from sagan.evaluation.features.inception import InceptionExtractor
 
     say("features")
