@@ -30,3 +30,12 @@ __all__ = [
     "SampleConfig",
     "TrainConfig",
 ]
+
+
+def replace(config, **sections):
+    import dataclasses
+
+    for name, fields in sections.items():
+        section = dataclasses.replace(getattr(config, name), **fields)
+        config = dataclasses.replace(config, **{name: section})
+    return config

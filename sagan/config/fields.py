@@ -15,7 +15,7 @@ from sagan.config.exit_codes import BAD_INPUT, Failure
 
 
 class ConfigError(Failure):
-    """What a user typed cannot be done. The text is one line: what was got, what is allowed, where."""
+    """What a user typed cannot be done. One line says what was got, what is allowed, and where."""
 
     exit_code = BAD_INPUT
 

@@ -16,6 +16,7 @@ _FOLDERS = {
     "data": "sagan.data.sources",
     "features": "sagan.evaluation.features",
     "metrics": "sagan.evaluation.metrics",
+    "tasks": "sagan.tasks",
 }
 _MUST_DEFINE = {"models": ("build", "check"), "data": ("load",), "features": ("load",)}
 
@@ -24,7 +25,9 @@ def names(package: str) -> list[str]:
     """Lists the public modules of `sagan.<package>`, sorted; imports none of them."""
     path = importlib.import_module(_FOLDERS[package]).__path__
     found = pkgutil.iter_modules(path)
-    return sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_"))
+    return sorted(
+        m.name for m in found if m.ispkg == (package == "tasks") and not m.name.startswith("_")
+    )
 
 
 def load(package: str, name: str, *, field: str) -> ModuleType:
@@ -52,3 +55,19 @@ def load(package: str, name: str, *, field: str) -> ModuleType:
     if absent:
         raise ConfigError(f"{field}={name!r}: module {name} does not define {', '.join(absent)}")
     return module
+
+
+def row(table, name, *, field, needs):
+    if name in table:
+        return table[name]
+    module, colon, attribute = name.partition(":")
+    if colon:
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{field}={name!r}: {error}") from error
+        absent = [part for part in needs if not callable(getattr(found, part, None))]
+        if not absent:
+            return found
+        raise ConfigError(f"{field}={name!r}: {found!r} has no {', '.join(absent)}")
+    raise ConfigError(f"{field}={name!r} is unknown; known: {', '.join(table)}, or module:name")

@@ -99,21 +99,21 @@ class ModelConfig:
 class OptimConfig:
     """Adam for each player, and the average of the generator's weights."""
 
-    g_learning_rate: float = 1e-4
-    d_learning_rate: float = 4e-4
+    g_learning_rate: float | str = 1e-4
+    d_learning_rate: float | str = 4e-4
     beta1: float = 0.0
-    beta2: float = 0.9
+    beta2: float | str = 0.9
     epsilon: float = 1e-8
     linear_decay_steps: int | None = None  # learning rates fall to 0 over so many steps
-    ema_decay: float = 0.9999  # 0: the average is the current weights
+    ema_decay: float | str = 0.9999  # 0: the average is the current weights
     ema_start_step: int = 1000  # until then the average follows the weights
 
     def __post_init__(self) -> None:
         check_types(self, "optim")
-        for name in ("beta1", "beta2", "ema_decay"):
+        for name in ("beta1",):
             value = getattr(self, name)
             require(0 <= value < 1, f"optim.{name}={value}; allowed: [0, 1)")
-        for name in ("g_learning_rate", "d_learning_rate", "epsilon"):
+        for name in ("epsilon",):
             value = getattr(self, name)
             require(value > 0, f"optim.{name}={value}; allowed: > 0")
         decay = self.linear_decay_steps
@@ -131,6 +131,7 @@ class TrainConfig:
     batch_size: int = 64  # global, per update of either player
     d_steps_per_g_step: int = 1
     accumulate_steps: int = 1  # a batch is worked through in so many equal parts
+    penalties: tuple[str, ...] = ()
     loss: str = "hinge"  # a row of sagan.tasks.gan.losses.LOSSES, or module:name
     penalty: str = "none"  # a row of sagan.tasks.gan.losses.PENALTIES, or module:name
     penalty_weight: float = 10.0
@@ -252,6 +253,7 @@ class Config:
 
     name: str = "digits"
     seed: int = 0
+    task: str = "gan"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
@@ -271,17 +273,10 @@ class Config:
             and self.name.isprintable(),
             f"name={self.name!r}; allowed: a plain folder name",
         )
-        dispatch = self.train.steps_per_dispatch
-        if dispatch > 1:
-            cadences = {
-                "train.steps": self.train.steps,
-                "log.every_steps": self.log.every_steps,
-                "sample.every_steps": self.sample.every_steps,
-                "checkpoint.every_steps": self.checkpoint.every_steps,
-                "eval.every_steps": self.eval.every_steps,
-            }
-            for key, value in cadences.items():
-                require(
-                    value % dispatch == 0,
-                    f"{key}={value} is not divisible by train.steps_per_dispatch={dispatch}",
-                )
+
+
+def penalty(text):
+    from sagan.config.schedules import parse
+
+    name, _, weight = text.partition("=")
+    return name, parse(float(weight) if ":" not in weight else weight)

@@ -18,9 +18,12 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
+from sagan.config import ModelConfig as GanConfig  # noqa
+
 
 class Networks(NamedTuple):
     """What `build` returns."""
 
     generator: nn.Module
     discriminator: nn.Module
+    loops_on_cpu: bool = False

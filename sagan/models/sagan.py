@@ -118,6 +118,7 @@ def build(
     return Networks(
         Generator(config, conv=conv, norm=norm, attention=attention, kernel_init=init),
         Discriminator(config, conv=conv, attention=attention, kernel_init=init),
+        loops_on_cpu=True,
     )
 
 
