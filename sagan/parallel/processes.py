@@ -19,6 +19,26 @@ _broadcasts = itertools.count()  # equal in all processes, since all broadcast i
 _callbacks: dict[object, Callable[[], None]] = {}
 
 
+def index() -> int:
+    """Returns the number of this process, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """Returns how many processes this job has."""
+    return jax.process_count()
+
+
+def index() -> int:
+    """Returns the number of this process, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """Returns how many processes this job has."""
+    return jax.process_count()
+
+
 def is_main() -> bool:
     """Returns whether this is the first process, which writes what is written once."""
     return jax.process_index() == 0

@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
-from sagan.bench import flops
-from sagan.bench.report import shown
 from sagan.config import Config
+from sagan.files.tables import shown
+from sagan.parallel import chips, flops
 
 
 class Speed:
@@ -34,11 +34,11 @@ class Speed:
             "time/steps_per_second": steps_per_second,
             "time/images_per_second": steps_per_second * self._images,
         }
-        if self._kind in flops.PEAK_FLOPS:
+        if self._kind in chips.CHIPS:
             if self._flops is None:
                 self._flops = flops.matmuls(flops.jaxpr_of(*call)) / self._per_dispatch
-            share = flops.share_of_peak(self._flops * steps_per_second, self._kind)
-            found["time/share_of_peak"] = float(share)
+            share = chips.share_of_peak(self._flops * steps_per_second, self._kind)
+            found["time/share_of_peak"] = float(share or 0)
         return found
 
 

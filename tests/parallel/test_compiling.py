@@ -10,7 +10,7 @@ from support.tiny import CONFIG
 from sagan import data
 from sagan.config import replace
 from sagan.data.pipeline import Pipeline
-from sagan.parallel.devices import Devices, compile_ahead
+from sagan.parallel.devices import Devices, compile_in_background
 from sagan.tasks.gan import step as train_step
 
 
@@ -24,7 +24,7 @@ def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
     assert pipeline.resident == (resident_bytes > 0)
     program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
     make = functools.partial(train_step.init, gan)
-    compile_ahead(program, seam.abstract(make), pipeline.data, pipeline.abstract()).result()
+    compile_in_background(program, seam.abstract(make), pipeline.data, pipeline.abstract()).result()
     state, batch = seam.create(make), next(pipeline.batches(0))
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(

@@ -1,4 +1,4 @@
-"""Finds the official file of weights: in the cache folder, or once from its address."""
+"""Finds the official file of weights in the cache folder, after one download."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from sagan.files.cache import folder
 from sagan.files.hashing import file_sha256
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
-# Google's weights as pytorch-fid publishes them; torch-fidelity's file has the same digest.
+# Google's weights as pytorch-fid publishes them. torch-fidelity's copy has the same weights.
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
@@ -20,10 +20,10 @@ _CHUNK_BYTES = 1 << 20
 _LIMIT_BYTES = 1 << 28  # the file has 95 628 359
 
 
-def official() -> Path:
-    """Returns the cached file, downloading it first if need be.
+def find() -> Path:
+    """Returns the path of the cached file, after downloading it if it is not there.
 
-    Raises: ConfigError if the cached file is damaged, or the file cannot be had.
+    Raises: ConfigError if the cached file is damaged, or the download fails.
     """
     path = folder() / NAME
     if not path.exists():
@@ -31,13 +31,13 @@ def official() -> Path:
     digest = file_sha256(path)
     require(
         digest == SHA256,
-        f"{path}: sha256 {digest}, but {SHA256} is right; damaged: delete it and run again",
+        f"{path}: sha256 {digest}, expected {SHA256}; the file is damaged: delete it and run again",
     )
     return path
 
 
 def check_name(path: Path) -> None:
-    """Checks a file against the start of its sha256 in its name, as in `name-6726825d.pth`.
+    """Compares a file with the beginning of a sha256 in its name, as in `name-6726825d.pth`.
 
     Raises: ConfigError if they differ.
     """
@@ -46,8 +46,8 @@ def check_name(path: Path) -> None:
         digest = file_sha256(path)
         require(
             digest.startswith(named[1]),
-            f"weights {str(path)!r}: sha256 {digest} does not begin with {named[1]}, as its name "
-            "says; damaged or truncated",
+            f"weights {str(path)!r}: sha256 {digest} does not begin with {named[1]}, as the name "
+            "of the file says; it is damaged or truncated",
         )
 
 
@@ -65,12 +65,12 @@ def _download(path: Path) -> None:
                 file.write(chunk)
             require(
                 digest.hexdigest() == SHA256,
-                f"{ADDRESS}: {size} bytes of sha256 {digest.hexdigest()} came, but {SHA256} is "
-                "right; nothing was kept",
+                f"{ADDRESS}: got {size} bytes of sha256 {digest.hexdigest()}, expected {SHA256}; "
+                "nothing was kept",
             )
     except OSError as error:
         raise ConfigError(
             f"features 'inception' need {NAME}, which is not in {path.parent} and cannot be "
-            f"downloaded ({error}); fetch {ADDRESS} elsewhere and put it there, or name a .pth, "
-            ".pb, .tgz or .npz by --weights"
+            f"downloaded ({error}); download {ADDRESS} elsewhere and put it there, or give a .pth, "
+            ".pb, .tgz or .npz with --weights"
         ) from error

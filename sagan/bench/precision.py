@@ -1,18 +1,17 @@
-"""Whether training in bfloat16 ends where training in float32 does: scores over several seeds.
+"""Compares trainings in bfloat16 with trainings in float32 by their scores, over several seeds.
 
-Every run is `sagan train` in a process and a work directory of its own, so the same command goes
-on where it was stopped. Imports no jax.
+Each training is `sagan train` in a process and a work directory of its own. If this is stopped, the
+same command resumes it. Imports no jax.
 """
 
 import json
-import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sagan.bench import children
 from sagan.bench.timing import say
 from sagan.config import ConfigError
 
@@ -22,7 +21,7 @@ _SIGNIFICANCE = 0.05
 
 
 class Stopped(Exception):
-    """A process was stopped, or failed; `status` is how it ended."""
+    """A child process was stopped, or failed. `status` is its exit status."""
 
     def __init__(self, status: int):
         super().__init__(f"a process ended with {status}")
@@ -36,33 +35,34 @@ def run(
     weights: Path | None = None,
     seeds: Sequence[int] = SEEDS,
 ) -> dict[str, Any]:
-    """Trains with every type and seed, and compares the scores at the end.
+    """Trains with every dtype and seed, and compares the last scores.
 
     Args:
-      words: config and overrides, as typed; the config's `eval` says what is scored.
-      workdir: of the runs, a folder for each.
-      weights: of the network that `eval.features` names, where it is not found by itself.
+      words: a config and overrides; its `eval` section selects what is scored.
+      workdir: gets a work directory for each training.
+      weights: of the network named by `eval.features`, if that network needs a file.
 
-    Returns: `scores` by type and metric, and for each metric whether the types' means differ by no
-      more than seeds do: Welch's t-test at 5 %.
+    Returns: `scores` by dtype and metric; for each of `metrics` the difference between the means
+      and whether it is `within_noise` (Welch's t-test, 5 %); and `within_noise` if all are.
 
     Raises:
-      Stopped: a run or its scoring did not get to its end, or the weights are not that network's.
-      ConfigError: it left no scores.
+      Stopped: a training or its scoring did not finish, or the weights are not that network's.
+      ConfigError: a training left no scores.
     """
     found: dict[str, dict[str, list[float]]] = {dtype: {} for dtype in DTYPES}
     if weights:
-        say(f"the real side of the scores, by {weights}")  # wrong ones end this, before training
-        _to_the_end("reference", *words, "--weights", str(weights))
+        # Before any training, so that a wrong file fails at once.
+        say(f"scoring the real images with {weights}")
+        _finish("reference", *words, "--weights", str(weights))
     for seed in seeds:
         for dtype in DTYPES:
             folder = workdir / f"{dtype}-{seed}"
-            say(f"training in {dtype}, seed {seed}, in {folder}")
+            say(f"training in {dtype} with seed {seed} in {folder}")
             at_end = "false" if weights else "true"
             fixed = [f"seed={seed}", f"model.dtype={dtype}", f"eval.at_end={at_end}"]
-            _to_the_end("train", *words, *fixed, "--workdir", str(folder))
+            _finish("train", *words, *fixed, "--workdir", str(folder))
             if weights:
-                _to_the_end("eval", str(folder), "--weights", str(weights))
+                _finish("eval", str(folder), "--weights", str(weights))
             for name, value in _scores(folder).items():
                 found[dtype].setdefault(name, []).append(value)
     reference, other = (found[dtype] for dtype in DTYPES)
@@ -76,25 +76,10 @@ def run(
     }
 
 
-def _to_the_end(*words: str) -> None:
-    status = _end_of([sys.executable, "-m", "sagan", *words])
+def _finish(*words: str) -> None:
+    status = children.run_saving([sys.executable, "-m", "sagan", *words])
     if status:
         raise Stopped(status)
-
-
-def _end_of(command: Sequence[str]) -> int:
-    """Runs a command; being asked to stop is passed on to it, and its saving waited for."""
-    # What it prints at the end is no part of our output.
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        status = process.wait()
-        return 128 - status if status < 0 else status
-    except BaseException:
-        process.terminate()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _scores(workdir: Path) -> dict[str, float]:
@@ -105,10 +90,14 @@ def _scores(workdir: Path) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def compared(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """Says whether b's mean differs from a's by more than chance."""
+def compared(float32: Sequence[float], bfloat16: Sequence[float]) -> dict[str, Any]:
+    """Tests whether the mean of the bfloat16 scores differs from that of the float32 scores.
+
+    Source: Welch's t-test. If neither side varies, only equal means are within noise.
+    """
     from scipy import stats
 
+    a, b = float32, bfloat16
     difference = statistics.fmean(b) - statistics.fmean(a)
     error = (statistics.variance(a) / len(a) + statistics.variance(b) / len(b)) ** 0.5
     test: Any = stats.ttest_ind(a, b, equal_var=False) if error else None

@@ -1,12 +1,14 @@
-"""The FID Inception network of 2015-12-05, batch norm folded into its convolutions.
+"""The FID Inception network of 2015-12-05, with batch norm folded into its convolutions.
 
-Layers carry the names of the original graph with `_` for `/`: `mixed_4_tower_1_conv_2`.
+Layers have the names of the original graph with `_` for `/`, such as `mixed_4_tower_1_conv_2`.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -19,12 +21,13 @@ _VALID, _SAME = "VALID", "SAME"
 
 
 class Inception(nn.Module):
-    """Computes the named outputs of images already resized and scaled to about [-1, 1].
+    """Computes the named outputs of images that are resized and scaled to about [-1, 1].
 
-    `pool_768` is the mean over positions of `mixed_7`, `pool` of `mixed_10` (`pool_3` in the
-    graph). `logits_unbiased` leaves out the bias of the last layer, as the original Inception
-    Score does. `spatial` is sFID's: the first 7 channels of the rectified 1x1 branch of `mixed_6`
-    (the graph's `mixed_6/conv:0`; torchvision's Mixed_6d), 17 x 17 x 7, row by row.
+    `pool_768` is the mean over positions of `mixed_7` (torchvision's Mixed_6e), `pool` that of
+    `mixed_10` (`pool_3` in the graph). `logits_unbiased` leaves out the bias of the last layer, as
+    the original Inception Score does. `spatial` is what sFID reads: the first 7 channels of the
+    1x1 branch of `mixed_6` after its ReLU (`mixed_6/conv:0` in the graph, torchvision's Mixed_6d),
+    17 x 17 x 7, row by row.
 
     Attributes:
       outputs: those to compute; layers behind the last of them are not built.
@@ -68,8 +71,15 @@ class Inception(nn.Module):
         return {name: found[name] for name in self.outputs}
 
 
+@functools.cache
+def layers_of(outputs: tuple[str, ...]) -> Mapping[str, Mapping]:
+    """Returns the layers that `outputs` need, with the shapes of their `kernel` and `bias`."""
+    image = jax.ShapeDtypeStruct((1, INPUT_SIZE, INPUT_SIZE, 3), jnp.float32)
+    return jax.eval_shape(Inception(outputs).init, jax.random.key(0), image)["params"]
+
+
 class _Weights(nn.Module):
-    """The kernel and bias of one layer; zeros until read from a file."""
+    """The kernel and bias of one layer; zeros, to be replaced by those of a file."""
 
     shape: tuple[int, ...]
 
@@ -84,7 +94,7 @@ def _weights(name: str, height: int, width: int, inputs: int, features: int) -> 
 
 
 def _conv(x: Array, kernel: Array, bias: Array, *, stride: int = 1, padding: str = _SAME) -> Array:
-    """Convolution, bias, ReLU."""
+    """Applies convolution, bias and ReLU."""
     return nn.relu(_linear(x, kernel, stride, padding) + bias.reshape(1, 1, 1, -1))
 
 
@@ -92,7 +102,8 @@ def _linear(x: Array, kernel: Array, stride: int = 1, padding: str = _SAME) -> A
     height, width = kernel.shape[:2]
     if padding == _VALID:
         # XLA on CPUs runs unpadded convolutions 2 to 4 times slower than padded ones, so one row
-        # of zeros goes below. With stride 2 and an odd height no output row sees it.
+        # of zeros is added at the bottom, and the output row that reads it is cut off below. With
+        # stride 2 and an odd height no output row reads it.
         pads = ((0, 1), (0, 0))
     else:
         pads = ((height // 2, height // 2), (width // 2, width // 2))
@@ -108,9 +119,10 @@ def _linear(x: Array, kernel: Array, stride: int = 1, padding: str = _SAME) -> A
 
 
 def _pointwise(x: Array, layers: dict[str, int], *, pool: bool = False) -> list[Array]:
-    """Runs 1x1 layers side by side as one product; with `pool`, averages before the last one.
+    """Runs 1x1 layers side by side as one product; with `pool`, the last one on 3x3 averages.
 
-    In fact after it, but before its bias: the two commute, and there are fewer channels then.
+    The average is taken after the product and before the bias. The two commute, and there are
+    fewer channels after the product.
     """
     pairs = [_weights(name, 1, 1, x.shape[-1], features) for name, features in layers.items()]
     y = _linear(x, jnp.concatenate([kernel for kernel, _ in pairs], -1))
@@ -125,7 +137,7 @@ def _pointwise(x: Array, layers: dict[str, int], *, pool: bool = False) -> list[
 
 
 def _block_35(x: Array, name: str, pool_features: int) -> Array:
-    """1x1, 5x5, twice 3x3, and pooling, side by side."""
+    """Applies four branches: 1x1; 5x5; 3x3 twice; average pooling."""
     ones, fives, threes, pool = _pointwise(
         x,
         {
@@ -143,7 +155,7 @@ def _block_35(x: Array, name: str, pool_features: int) -> Array:
 
 
 def _reduce_to_17(x: Array) -> Array:
-    """From 35 x 35 x 288 to 17 x 17 x 768."""
+    """Reduces 35 x 35 x 288 to 17 x 17 x 768."""
     kernel, bias = _weights("mixed_3_conv", 3, 3, 288, 384)
     single = _conv(x, kernel, bias, stride=2, padding=_VALID)
     double = _conv(x, *_weights("mixed_3_tower_conv", 1, 1, 288, 64))
@@ -154,7 +166,7 @@ def _reduce_to_17(x: Array) -> Array:
 
 
 def _block_17(x: Array, name: str, width: int) -> Array:
-    """1x1, one and two pairs of 1x7 and 7x1, and pooling, side by side."""
+    """Applies four branches: 1x1; one pair of 1x7 and 7x1; two pairs; average pooling."""
     ones, single, double, pool = _pointwise(
         x,
         {
@@ -175,7 +187,7 @@ def _block_17(x: Array, name: str, width: int) -> Array:
 
 
 def _reduce_to_8(x: Array) -> Array:
-    """From 17 x 17 x 768 to 8 x 8 x 1280."""
+    """Reduces 17 x 17 x 768 to 8 x 8 x 1280."""
     threes, sevens = _pointwise(x, {"mixed_8_tower_conv": 192, "mixed_8_tower_1_conv": 192})
     kernel, bias = _weights("mixed_8_tower_conv_1", 3, 3, 192, 320)
     threes = _conv(threes, kernel, bias, stride=2, padding=_VALID)
@@ -187,7 +199,7 @@ def _reduce_to_8(x: Array) -> Array:
 
 
 def _block_8(x: Array, name: str, *, pool: str) -> Array:
-    """1x1, 1x3 beside 3x1, 3x3 then 1x3 beside 3x1, and pooling, side by side."""
+    """Applies four branches: 1x1; 1x3 beside 3x1; 3x3, then 1x3 beside 3x1; pooling."""
     layers = {f"{name}_conv": 320, f"{name}_tower_conv": 384, f"{name}_tower_1_conv": 448}
     if pool == "average":
         parts = _pointwise(x, {**layers, f"{name}_tower_2_conv": 192}, pool=True)
@@ -214,7 +226,7 @@ def _cross(x: Array, name: str) -> tuple[Array, Array]:
 
 
 def _max_pool(x: Array, *, stride: int = 2, padding: int = 0) -> Array:
-    """3 x 3, as the maximum of shifted views: 3 to 5 times faster on CPUs than a window."""
+    """Takes 3x3 maxima over shifted views, which is 3 to 5 times faster on CPUs than a window."""
     for axis in (1, 2):
         pads = [(0, 0)] * 4
         pads[axis] = (padding, padding)
@@ -226,7 +238,7 @@ def _max_pool(x: Array, *, stride: int = 2, padding: int = 0) -> Array:
 
 
 def _average(x: Array) -> Array:
-    """3 x 3, stride 1, same size; divides by how many of the nine lie inside."""
+    """Takes 3x3 averages at stride 1; padding does not count in the divisor."""
     for axis in (1, 2):
         pads = [(0, 0)] * 4
         pads[axis] = (1, 1)

@@ -1,4 +1,4 @@
-"""Constants of a frozen TensorFlow graph, read without TensorFlow."""
+"""Reads the constants of a frozen TensorFlow graph without TensorFlow."""
 
 import tarfile
 from pathlib import Path
@@ -8,12 +8,15 @@ import numpy as np
 from sagan.config import ConfigError
 
 _MEMBER = "classify_image_graph_def.pb"
-_LIMIT_BYTES = 1 << 30  # the real one has 96 MB; more is not this network
+_LIMIT_BYTES = 1 << 30  # the true graph has 96 MB
 _FLOAT = 1  # DT_FLOAT
 
 
 def from_archive(path: Path) -> bytes:
-    """Reads the graph out of `inception-2015-12-05.tgz`; nothing is unpacked to disk."""
+    """Reads the graph from `inception-2015-12-05.tgz` into memory.
+
+    Raises: ConfigError if the archive has no graph, or one larger than 1 GiB.
+    """
     with tarfile.open(path) as archive:
         for member in archive:
             if member.isfile() and member.name.removeprefix("./") == _MEMBER:
@@ -26,7 +29,7 @@ def from_archive(path: Path) -> bytes:
 
 
 def layers(data: bytes) -> dict[str, dict[str, np.ndarray]]:
-    """Lists the arrays of each layer: `kernel`, and batch norm's, or for the last one `bias`.
+    """Returns each layer's arrays: `kernel` and those of batch norm, or `bias` for the last layer.
 
     Raises: google.protobuf.message.DecodeError if `data` is not a graph.
     """

@@ -1,13 +1,13 @@
-"""Weights of the FID Inception network from whatever file holds them, in one canonical form.
+"""Reads weights of the FID Inception network from several kinds of file into one form.
 
-Known by content, not by name: the frozen graph (`.pb`, or the `.tgz` it comes in), the `.pth` of
-pytorch-fid and torch-fidelity (both kinds of `torch.save`), and `.npz` of `layer/kernel` (HWIO,
-batch norm folded in) and `layer/bias`.
+The kind is recognised by content, not by name: the frozen graph (`.pb`, or the `.tgz` that it is
+distributed in), the `.pth` of pytorch-fid and torch-fidelity (both formats of `torch.save`), and
+an `.npz` with `layer/kernel` (HWIO, batch norm folded in) and `layer/bias`.
 
-The canonical form is one float32 kernel and bias a layer, folded in float64. That arithmetic is
-exact to the bit everywhere, so the same weights have the same hash whichever file they came in:
-the official graph and the official `.pth`, or an `.npz` made from either. Weights that differ at
-all, or reach less far, have another hash.
+Every layer becomes one float32 kernel and one bias; batch norm is folded into them in float64.
+That arithmetic gives the same bits on all machines, so the same weights have the same hash,
+whether they come from the official graph, the official `.pth`, or an `.npz` made from either.
+Other weights, or fewer layers, have another hash.
 """
 
 import hashlib
@@ -19,26 +19,26 @@ import numpy as np
 
 from sagan.config import ConfigError
 from sagan.config.fields import require
-from sagan.evaluation.features import _graph
+from sagan.evaluation.features.fid_inception import frozen_graph
 from sagan.files import torch_file
 
 Layers = dict[str, dict[str, np.ndarray]]
 
-_EPSILON = np.float32(1e-3)  # of batch norm; a graph says so itself, a .pth does not
+_EPSILON = np.float32(1e-3)  # of batch norm; a graph stores its own, a .pth does not
 
 
 def read(path: Path) -> Layers:
-    """Reads a file of weights into canonical layers, `{layer: {"kernel": ..., "bias": ...}}`.
+    """Reads a file of weights: `{layer: {"kernel": ..., "bias": ...}}`, batch norm folded in.
 
-    Raises: ConfigError if there is no such file, or it is none of the known kinds, damaged, or a
-      pickle that would run code.
+    Raises: ConfigError if there is no such file, or if it is not of a known kind, is damaged, or
+      is a pickle that would run code.
     """
     require(path.is_file(), f"weights {str(path)!r}: no such file")
     try:
         raw = _read(path)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a damaged file makes a parser say
+    except Exception as error:  # parsers raise many types of error on damaged files
         raise ConfigError(
             f"weights {str(path)!r}: damaged or truncated, or none of .pb, .tgz, .pth, .npz "
             f"({type(error).__name__}: {error})".replace("\n", " ")
@@ -55,10 +55,10 @@ def _read(path: Path) -> Layers:
             is_torch = any(name.endswith("data.pkl") for name in archive.namelist())
         return _from_torch(torch_file.tensors_of_zip(path)) if is_torch else _from_npz(path)
     if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
-        return _graph.layers(_graph.from_archive(path))
+        return frozen_graph.layers(frozen_graph.from_archive(path))
     if start[:1] == b"\x80":
         return _from_torch(torch_file.tensors_of_legacy(path))
-    return _graph.layers(path.read_bytes())
+    return frozen_graph.layers(path.read_bytes())
 
 
 def _from_npz(path: Path) -> Layers:
@@ -88,7 +88,7 @@ def _from_torch(tensors: Mapping[str, np.ndarray]) -> Layers:
 
 
 def _folded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Puts batch norm into the kernel and a bias; in float64, rounded once."""
+    """Folds batch norm into the kernel and a bias, in float64, and rounds once."""
     kernel = np.asarray(arrays["kernel"], np.float64)
     if "bias" in arrays:
         bias = np.asarray(arrays["bias"], np.float64)
@@ -106,7 +106,7 @@ def _folded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def sha256(layers: Layers) -> str:
-    """Hashes names, shapes and values, independent of the order of layers."""
+    """Returns a hash of names, shapes and values, independent of the order of layers."""
     digest = hashlib.sha256()
     for name in sorted(layers):
         for part in ("kernel", "bias"):
@@ -117,7 +117,10 @@ def sha256(layers: Layers) -> str:
 
 
 def mismatch(layers: Layers, needed: Mapping[str, Mapping]) -> str | None:
-    """Says which layer's shape is not the network's, if any of those present."""
+    """Describes the first layer of another shape than `needed`; None if there is none.
+
+    Layers that are absent are passed over.
+    """
     for name, parts in needed.items():
         for part in ("kernel", "bias"):
             wanted = parts[part]
@@ -128,7 +131,7 @@ def mismatch(layers: Layers, needed: Mapping[str, Mapping]) -> str | None:
 
 
 def _torch_names() -> dict[str, str]:
-    """Maps torchvision's module names to ours, which are the graph's with _ for /."""
+    """Maps torchvision's names of modules to ours, which are the graph's with _ for /."""
     stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
     names: dict[str, str] = dict(
         zip(stem, ("conv", "conv_1", "conv_2", "conv_3", "conv_4"), strict=True)

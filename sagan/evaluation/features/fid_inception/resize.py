@@ -1,9 +1,10 @@
-"""Three ways to bring an image to the size a network reads; scores differ between them.
+"""Three ways to resize images to what the network reads. Scores differ between them.
 
-`tf`: bilinear as in TensorFlow 1 (`ResizeBilinear`, align_corners=False): corners of pixels are
-aligned, nothing is averaged when shrinking. The original FID and Inception Score, torch-fidelity.
-`torch`: bilinear with pixel centres aligned, nothing averaged: pytorch-fid.
-`clean`: Pillow's bicubic on float channels, averaging when shrinking, cut to [0, 255]: clean-fid.
+`tf`: bilinear as in TensorFlow 1 (`ResizeBilinear`, align_corners=False), which aligns corners of
+  pixels and does not antialias. Used by the original FID and Inception Score, and torch-fidelity.
+`torch`: bilinear with centres of pixels aligned, without antialiasing. Used by pytorch-fid.
+`clean`: Pillow's bicubic on float channels, with antialiasing, clipped to [0, 255]. Used by
+  clean-fid.
 """
 
 import jax.numpy as jnp
@@ -15,9 +16,9 @@ RESIZERS = ("tf", "torch", "clean")
 
 
 def bilinear_matrix(length: int, out: int, resizer: str) -> Float[np.ndarray, "{out} {length}"]:
-    """Builds the matrix that resamples `length` points to `out`; two weights a row, of sum 1.
+    """Returns the matrix that resamples `length` points to `out`: two weights a row, of sum 1.
 
-    Positions are float32, as in both libraries.
+    Positions are computed in float32, as both libraries do.
 
     Source: TensorFlow's `image_resizer_state.h` (legacy scaler); PyTorch's `interpolate`.
     """
@@ -40,7 +41,7 @@ def bilinear_matrix(length: int, out: int, resizer: str) -> Float[np.ndarray, "{
 def bilinear(
     images: UInt8[Array, "B H W C"], size: int, resizer: str
 ) -> Float[Array, "B {size} {size} C"]:
-    """Resizes with `tf` or `torch` coordinates; the values keep their range, [0, 255]."""
+    """Resizes with the coordinates of `tf` or `torch`; values stay in [0, 255]."""
     x = images.astype(jnp.float32)
     _, height, width, _ = x.shape
     if width != size:
@@ -55,7 +56,7 @@ def bilinear(
 def clean(
     images: UInt8[np.ndarray, "B H W C"], size: int
 ) -> Float[np.ndarray, "B {size} {size} C"]:
-    """Resizes on the host with Pillow, one channel at a time; values in [0, 255].
+    """Resizes on the host with Pillow, one channel at a time; values stay in [0, 255].
 
     Source: Parmar, Zhang and Zhu, On Aliased Resizing (arXiv:2104.11222).
     """
@@ -72,7 +73,7 @@ def clean(
 
 
 def normalise(x: Float[Array, "B H W C"], resizer: str) -> Float[Array, "B H W C"]:
-    """Scales [0, 255] to about [-1, 1], each resizer as its library does.
+    """Scales [0, 255] to about [-1, 1], as the library of each resizer does.
 
     `tf` and `clean`: (x - 128) / 128, as in the graph. `torch`: 2 x / 255 - 1.
     """
