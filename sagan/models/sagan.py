@@ -4,21 +4,58 @@ With `model.attention=none` this is SNGAN with spectral norm in both players.
 Source: SAGAN (arXiv:1805.08318) and its released code (128 px); StudioGAN's widths (32, 64 px).
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config import ConfigError, ModelConfig
-from sagan.models import Networks
+from sagan.config import ConfigError
+from sagan.config.fields import Count
+from sagan.models import GanConfig, Networks
 from sagan.models.layers.attend import check_block
 from sagan.models.layers.attention import SelfAttention
 from sagan.models.layers.conv import Conv
 from sagan.models.layers.norm import BatchNorm
 from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
+from sagan.parallel.platform import Platform
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(GanConfig):
+    """SAGAN's fields of the section `model`."""
+
+    # Base width of the generator. Each block has a multiple of it in channels.
+    g_channels: Count = 64
+    # Base width of the discriminator.
+    d_channels: Count = 64
+    # Sizes in pixels of the feature maps that get self-attention; none: SNGAN.
+    attention: tuple[int, ...] = (16,)
+    # The same for the discriminator, where it differs from the generator; none: it does not.
+    attention_d: tuple[int, ...] | None = None
+    # "released": as in the authors' code, keys and values are pooled; "paper": as in their paper.
+    attention_variant: Literal["released", "paper"] = "released"
+    # How attention is computed. "full", "memory_efficient" and "flash" give the same result: at
+    # once, in chunks, or in one kernel of cuDNN's (where it cannot, in chunks). "auto": "full" on
+    # maps smaller than 64 x 64, else "memory_efficient". "local_1d" and "local_2d" look only at
+    # nearby positions.
+    attention_form: Literal["auto", "full", "memory_efficient", "flash", "local_1d", "local_2d"] = (
+        "auto"
+    )
+    # Side in pixels of a block of "local_2d". A block of "local_1d" has as many positions.
+    attention_block: int = 16
+    # How kernels and embeddings are initialised.
+    init: Literal["xavier", "orthogonal"] = "xavier"
+
+    @property
+    def discriminator_attention(self) -> tuple[int, ...]:
+        """Sizes of its maps with self-attention: none where the generator has none."""
+        if self.attention_d is None or not self.attention:
+            return self.attention
+        return self.attention_d
 
 
 class Widths(NamedTuple):
@@ -40,7 +77,7 @@ WIDTHS = {
 }
 
 
-def check(config: ModelConfig) -> None:
+def check(config: Config) -> None:
     """Raises: ConfigError if the image size or an attention size does not exist here."""
     size = config.image_size
     if size not in WIDTHS:
@@ -77,9 +114,10 @@ def check(config: ModelConfig) -> None:
 
 
 def build(
-    config: ModelConfig,
+    config: Config,
     axis_name: str | None = None,
     axis_index_groups: tuple[tuple[int, ...], ...] | None = None,
+    platform: Platform | None = None,
 ) -> Networks:
     """Makes both networks.
 
@@ -128,7 +166,7 @@ class Generator(nn.Module):
     Source: SAGAN (arXiv:1805.08318), released `generator.py`.
     """
 
-    config: ModelConfig
+    config: Config
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
@@ -162,7 +200,7 @@ class Discriminator(nn.Module):
     Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
     """
 
-    config: ModelConfig
+    config: Config
     conv: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
     kernel_init: nn.initializers.Initializer
@@ -198,7 +236,7 @@ class Discriminator(nn.Module):
         return logits + (h * embed(label)).sum(-1)
 
 
-def _d_maps(config: ModelConfig) -> list[tuple[int, int]]:
+def _d_maps(config: Config) -> list[tuple[int, int]]:
     """Lists the discriminator's feature map sizes, each with the first block's channels there."""
     widths = WIDTHS[config.image_size]
     sizes: dict[int, int] = {}

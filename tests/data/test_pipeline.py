@@ -1,6 +1,5 @@
 """Order, shares, augmentation and the two ways to the devices."""
 
-import dataclasses
 import errno
 import itertools
 import os
@@ -8,10 +7,10 @@ import os
 import jax
 import numpy as np
 import pytest
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
 
 from sagan import data
-from sagan.config import ConfigError, DataConfig
+from sagan.config import ConfigError, DataConfig, replace
 from sagan.data import decoded, unreadable
 from sagan.data.pipeline import Pipeline, _Share, decode, order
 from sagan.files.images import BadImage
@@ -38,7 +37,7 @@ def _feed(config, devices=2, steps=1):
 
 def test_resident_and_streamed_batches_are_the_same_images():
     resident = _feed(CONFIG)
-    streamed = _feed(changed(CONFIG, data={"resident_bytes": 0, "workers": 0}))
+    streamed = _feed(replace(CONFIG, data={"resident_bytes": 0, "workers": 0}))
     assert resident.resident and not streamed.resident
     keys = jax.random.split(jax.random.key(0), (2, 8))
     pairs = zip(resident.batches(3), streamed.batches(3), strict=False)
@@ -51,8 +50,8 @@ def test_resident_and_streamed_batches_are_the_same_images():
 
 @pytest.mark.slow
 def test_streaming_through_worker_processes_keeps_the_order():
-    config = changed(CONFIG, data={"resident_bytes": 0, "workers": 2})
-    alone = changed(CONFIG, data={"resident_bytes": 0, "workers": 0})
+    config = replace(CONFIG, data={"resident_bytes": 0, "workers": 2})
+    alone = replace(CONFIG, data={"resident_bytes": 0, "workers": 0})
     batches = list(_feed(config).batches(2))
     expected = list(_feed(alone).batches(2))
     assert len(batches) == len(expected) == CONFIG.train.steps - 2
@@ -69,7 +68,7 @@ def test_processes_read_their_own_share_of_one_global_batch():
 
 
 def test_decoded_range_and_flip():
-    config = changed(CONFIG, data={"flip": True})
+    config = replace(CONFIG, data={"flip": True})
     whole = {
         "image": np.array([[[[0, 128, 255]] * 8] * 8], np.uint8),
         "label": np.zeros(1, np.int32),
@@ -85,7 +84,7 @@ def test_decoded_range_and_flip():
 
 
 def test_shift_repeats_edges_and_stays_within_its_bound():
-    config = changed(CONFIG, data={"flip": False, "shift_px": 2})
+    config = replace(CONFIG, data={"flip": False, "shift_px": 2})
     row = np.arange(8, dtype=np.uint8) * 30
     whole = {
         "image": np.tile(row[None, None, :, None], (1, 8, 1, 3)),
@@ -99,7 +98,7 @@ def test_shift_repeats_edges_and_stays_within_its_bound():
 
 
 def test_unconditional_batches_have_no_labels():
-    config = changed(CONFIG, model={"num_classes": None})
+    config = replace(CONFIG, model={"num_classes": None})
     pipeline = _feed(config, devices=1)
     keys = jax.random.split(jax.random.key(0), (2, 8))
     batch = jax.tree.map(lambda x: x[0], next(pipeline.batches(0)))
@@ -169,6 +168,6 @@ def test_a_full_disk_is_met_before_a_set_is_decoded(monkeypatch, tmp_path):
 
 
 def test_batches_need_enough_images():
-    config = dataclasses.replace(changed(CONFIG, train={"batch_size": 1024}))
+    config = replace(CONFIG, train={"batch_size": 1024})
     with pytest.raises(ConfigError, match="has 512 images, fewer than train.batch_size=1024"):
         data.resolve(config, data.load(config.data, 8))

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 from support.image_files import COLOUR, GREY, GREY_ALPHA, huge_png, orientation, pillow, png, seeds
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
 
 from sagan import cli, data
-from sagan.config import ConfigError
+from sagan.config import ConfigError, replace
 from sagan.data import decoded, image_sets
 from sagan.data.pipeline import Pipeline, order
 from sagan.files.images import FORMATS, BadImage
@@ -72,7 +72,7 @@ def sagan(*words, environment):
 
 
 def feed(folder, **settings):
-    config = changed(
+    config = replace(
         CONFIG,
         data={"name": "folder", "dir": str(folder), "flip": False, **settings},
         model={"num_classes": 2},
@@ -234,7 +234,7 @@ def test_row_26_odd_images_are_converted_as_documented(tmp_path, capsys):
     }
     for name, (content, _) in files.items():
         (tmp_path / f"{name}.png").write_bytes(content)
-    source = data.load(changed(data={"name": "folder", "dir": str(tmp_path)}).data, 8)
+    source = data.load(replace(CONFIG, data={"name": "folder", "dir": str(tmp_path)}).data, 8)
     for number, (name, (_, expected)) in enumerate(files.items()):
         np.testing.assert_array_equal(source[number]["image"], expected, err_msg=name)
     words = ["check", "folder", f"data.dir={tmp_path}", *WORDS, "train.batch_size=6"]

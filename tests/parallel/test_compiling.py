@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
 
 from sagan import data
+from sagan.config import replace
 from sagan.data.pipeline import Pipeline
 from sagan.parallel.devices import Devices, compile_in_background
 from sagan.tasks.gan import step as train_step
@@ -16,7 +17,7 @@ from sagan.tasks.gan import step as train_step
 @pytest.mark.parametrize("form", ["shard_map", "pmap"])
 @pytest.mark.parametrize("resident_bytes", [10**6, 0])
 def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
-    config = changed(CONFIG, data={"resident_bytes": resident_bytes, "workers": 0})
+    config = replace(CONFIG, data={"resident_bytes": resident_bytes, "workers": 0})
     seam = Devices(form, devices=jax.devices()[:2])
     gan = train_step.build(config, 2)
     pipeline = Pipeline(config, data.load(config.data, 8), seam, 1)

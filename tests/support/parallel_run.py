@@ -14,9 +14,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
 
 from sagan import data
+from sagan.config import replace
 from sagan.data.pipeline import Pipeline
 from sagan.parallel.devices import Devices
 from sagan.tasks.gan import sampler
@@ -25,12 +26,12 @@ from sagan.tasks.gan import step as train_step
 # Adam divides a gradient by its own size. Where the true gradient is 0 (a bias in front of batch
 # norm) what is left is rounding, and Adam makes it a step of the learning rate in a random
 # direction. With this epsilon rounding stays rounding.
-GAME = changed(
+GAME = replace(
     CONFIG,
     optim={"epsilon": 1e-4},
     train={"batch_size": 8, "d_steps_per_g_step": 1, "steps": 100},
 )
-LARGE = changed(GAME, train={"batch_size": 64})
+LARGE = replace(GAME, train={"batch_size": 64})
 _COLLECTIVE = re.compile(r" ([a-z][a-z-]*)\(.*(?:replica_groups|source_target_pairs|channel_id)=")
 
 
