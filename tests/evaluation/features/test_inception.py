@@ -7,10 +7,10 @@ import sys
 import jax
 import numpy as np
 import pytest
+from sagan.evaluation.features._inception_network import OUTPUTS
 
 from sagan.config import ConfigError
 from sagan.evaluation.features import inception
-from sagan.evaluation.features._inception_network import OUTPUTS
 from sagan.parallel import spread
 
 ALL = tuple(OUTPUTS)
