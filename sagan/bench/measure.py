@@ -118,7 +118,7 @@ def _features(repeats: int) -> dict[str, Any]:
 def _checkpoints(setup: Setup, state: Any) -> dict[str, Any]:
     say("checkpoints")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), setup.config, lambda: ())
+        checkpoints = Checkpoints(Path(folder), setup.config.checkpoint)
         begin = time.perf_counter()
         checkpoints.save(1, state, {"none": jnp.zeros(1)}, {})
         blocked = time.perf_counter() - begin

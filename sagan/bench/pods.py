@@ -36,8 +36,9 @@ def works(config: Config) -> tuple[Work, Work]:
     is 3x3, although `sagan/models/layers/conv.py` computes some of them with fewer.
     """
     generator, discriminator, variables = setup.sizes(config)
-    size, classes = config.model.image_size, config.model.num_classes
-    z = jax.ShapeDtypeStruct((1, config.model.z_dim), jnp.float32)
+    model: Any = config.model
+    size, classes = model.image_size, model.num_classes
+    z = jax.ShapeDtypeStruct((1, model.z_dim), jnp.float32)
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     label = None if classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
     batch_norms = [

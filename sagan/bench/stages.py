@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sagan.bench import suite_page
 from sagan.bench.timing import say
-from sagan.config.fields import check_types, hints, parse, require
+from sagan.config.fields import check, hints, parse, require
 
 PREFIX = "suite."
 STAGES = ("agree", "bench", "beside", "train", "score", "precision")
@@ -45,7 +45,7 @@ class Settings:
     precision_steps: int = 2000  # of each training of the stage precision
 
     def __post_init__(self) -> None:
-        check_types(self, PREFIX.rstrip("."))
+        check(self, PREFIX.rstrip("."))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 1 if isinstance(value, int) else value

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from sagan.cli import arguments
 from sagan.config import ConfigError
@@ -59,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     config = checkpoint.read_config(args.workdir)
     step = checkpoint.pick(args.workdir, arguments.step(args.step, args.workdir, config))
-    sampler = tasks.build(config).load_sampler(args.workdir, step)
+    sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
     files = pictures.write(sampler, request)
     print(files[0] if len(files) == 1 else f"{len(files)} images in {args.out}")
     return 0

@@ -187,7 +187,7 @@ def _read_ahead(
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["sagan"])  # grain's workers read absl's flags
-    table = np.fromiter(dispatches, np.dtype((np.int64, 2)))
+    table: Any = np.fromiter(dispatches, np.dtype((np.int64, 2)))
     dataset = grain.MapDataset.source(table).map(reader)
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if workers:

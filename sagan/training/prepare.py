@@ -142,7 +142,7 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
             call = abstract, pipeline.data, pipeline.abstract(first[1])
             compiled = compile_in_background(program, *call)
 
-        start: RunState = created.result() if created is not None else restored
+        start: Any = created.result() if created is not None else restored
         memory = checkpoints.about(step).get("guard") if step else None
         watcher = task.health(config.guard, source, memory)
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)

@@ -46,8 +46,8 @@ def build(config: Config, num_devices: int) -> "GanTask":
 class GanTask:
     """See `sagan.tasks.Task`."""
 
-    watched = ("loss/d", "loss/g", "loss/penalty", "grad_norm/d", "grad_norm/g")
-    headline = ("loss/d", "loss/g")
+    watched: tuple[str, ...] = ("loss/d", "loss/g", "loss/penalty", "grad_norm/d", "grad_norm/g")
+    headline: tuple[str, ...] = ("loss/d", "loss/g")
 
     def __init__(self, config: Config, num_devices: int):
         self._config = config
