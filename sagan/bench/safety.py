@@ -21,9 +21,11 @@ from sagan.bench.setup import Setup
 from sagan.bench.timing import quartiles, say, times
 from sagan.runs import manifest
 from sagan.runs.checkpoint import FOLDER, Checkpoints
-from sagan.training import gate
+from sagan.tasks import Preview
+from sagan.training import nonfinite
 from sagan.training.goodput import Goodput
-from sagan.training.guard import Guard
+from sagan.training.health import RunHealth
+from sagan.training.phase import Activity, Phase
 from sagan.training.stop import StopRequest
 from sagan.training.watchdog import Watchdog
 
@@ -49,12 +51,14 @@ def measure(setup: Setup, repeats: int) -> dict[str, Any]:
         states.append(state)
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder)
-        guard = Guard(setup.config, workdir, setup.source, setup.devices, states[1], None)
-        result = _turns(setup, guard, programs, states, workdir, repeats)
-        result["skipping_alone_seconds_median"] = _skipping_alone(states[1], scalars, repeats)
-        seconds = _events(setup, guard, states[1], scalars, workdir, repeats)
+        config, task = setup.config, setup.task
+        watcher = task.health(config.guard, setup.source, None)
+        health = RunHealth(workdir, config, task.watched, watcher, setup.devices, states[1])
+        result = _turns(setup, health, programs, states, workdir, repeats)
+        skipping = _skipping_alone(task.watched, states[1].task, scalars, repeats)
+        result["skipping_alone_seconds_median"] = skipping
+        seconds = _events(setup, health, states[1], scalars, workdir, repeats)
     step = result["without_seconds_median"] / setup.steps
-    config = setup.config
     every = {
         "log_line": config.log.every_steps,
         "samples": config.sample.every_steps,
@@ -67,12 +71,13 @@ def measure(setup: Setup, repeats: int) -> dict[str, Any]:
 
 
 def _turns(
-    setup: Setup, guard: Guard, programs: Any, states: Any, workdir: Path, repeats: int
+    setup: Setup, health: RunHealth, programs: Any, states: Any, workdir: Path, repeats: int
 ) -> dict[str, Any]:
     spent: list[list[float]] = [[], []]
     host: list[float] = []
-    with Watchdog(workdir, 900, 0) as watchdog, StopRequest() as stop:
-        goodput = Goodput(workdir, 0)
+    activity = Activity(Phase.STEPPING)
+    Goodput(workdir, 0, activity)
+    with Watchdog(workdir, 900, 0, activity) as watchdog, StopRequest(activity) as stop:
         for turn in range(repeats):
             step, batch = (turn + 2) * setup.steps, next(setup.batches)
             # Each of the two goes first in every other turn.
@@ -82,10 +87,10 @@ def _turns(
                 jax.block_until_ready((state, scalars))
                 ran = time.perf_counter()
                 if checked:
-                    with goodput.during("input"):
+                    with activity.during(Phase.READING):
                         watchdog.beat(step)
-                    guard.dispatched(step, scalars)
-                    guard.land()
+                    health.dispatched(step, scalars)
+                    health.wait()
                     stop.reached(step)
                     host.append(time.perf_counter() - ran)
                 spent[checked].append(time.perf_counter() - begin)
@@ -102,34 +107,35 @@ def _turns(
     }
 
 
-def _skipping_alone(state: Any, scalars: Any, repeats: int) -> float:
+def _skipping_alone(watched: Any, state: Any, scalars: Any, repeats: int) -> float:
     """Bounds the cost from above where the step's time varies by more than the cost."""
-    compiled = jax.jit(gate.keep_finite)
-    watched = {name: scalars[name] for name in gate.WATCHED if name in scalars}
+    compiled = jax.jit(nonfinite.keep_finite, static_argnums=0)
+    seen = {name: scalars[name] for name in watched if name in scalars}
 
     def once() -> None:
-        jax.block_until_ready(compiled(state, state, watched))
+        jax.block_until_ready(compiled(watched, state, state, seen))
 
     return statistics.median(times(once, repeats, "skipping alone"))
 
 
 def _events(
-    setup: Setup, guard: Guard, state: Any, scalars: Any, workdir: Path, repeats: int
+    setup: Setup, health: RunHealth, state: Any, scalars: Any, workdir: Path, repeats: int
 ) -> dict[str, float]:
     """Returns the seconds of one log line, one sheet of samples and one checkpoint's manifest."""
     scalars = setup.devices.fetch(scalars)
     columns, size = setup.config.sample.num_per_class, setup.config.model.image_size
     sheet = np.random.default_rng(0).integers(0, 256, (16 * columns, size, size, 3), np.uint8)
-    labels = np.repeat(np.arange(16), columns)
+    preview = Preview(sheet[0], {}, sheet, np.repeat(np.arange(16), columns))
     say("saving a checkpoint")
-    checkpoints = Checkpoints(workdir, setup.config, lambda: ())
-    checkpoints.save(1, setup.devices.leave(state), {"none": jnp.zeros(1)}, {})
+    checkpoints = Checkpoints(workdir, setup.config.checkpoint)
+    state = setup.devices.to_global(state)
+    checkpoints.save(1, state, {"none": jnp.zeros(1)}, {}, worth_keeping=())
     checkpoints.wait()
     checkpoints.close()
     saved = workdir / FOLDER / "1"
     found = {
-        "log_line": times(lambda: guard.logged(1, scalars), repeats, "log line"),
-        "samples": times(lambda: guard.drawn(1, lambda: (sheet, labels)), repeats, "samples"),
+        "log_line": times(lambda: health.logged(1, scalars), repeats, "log line"),
+        "samples": times(lambda: health.previewed(1, preview), repeats, "samples"),
         "manifest": times(lambda: manifest.write(saved), repeats, "manifest"),
     }
     return {name: statistics.median(seconds) for name, seconds in found.items()}

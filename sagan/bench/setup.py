@@ -10,21 +10,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from sagan import data
+from sagan import data, tasks
 from sagan.config import Config, ConfigError, presets
 from sagan.data import Source
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.models.layers import spectral
-from sagan.parallel.devices import Devices, check_split
+from sagan.parallel.devices import Devices
 from sagan.parallel.platform import Platform, current
-from sagan.tasks.gan import sampler
+from sagan.tasks.gan import GanTask, generate
 from sagan.tasks.gan import step as gan_step
+from sagan.training import dispatch
+from sagan.training import state as run_state
+from sagan.training.prepare import decoder_of, require_divisible
+from sagan.training.state import RunState
 
-State = gan_step.TrainState
 # `program(state, data, batches) -> (state, scalars)`, for one device.
-Program = Callable[[State, Any, Any], tuple[State, Any]]
+Program = Callable[[RunState, Any, Any], tuple[RunState, Any]]
+
+_MAX_STEPS = 1_000_000  # no benchmark takes so many
 
 # One update of each player, and a discriminator that has hardly moved when the generator is
 # updated: otherwise Adam would turn rounding errors of gradients near 0 into large differences.
@@ -47,21 +53,22 @@ class Setup:
         self.platform = platform or current()
         self.source, self.config = open_data(config)
         self.devices = Devices(self.config.train.parallel)
-        check_split(self.config, self.devices)
+        require_divisible(self.config, self.devices)
         on_cpu = self.platform.backend == "cpu"
         self.steps = 1 if on_cpu else self.config.train.steps_per_dispatch
-        self._gan = gan_step.build(self.config, self.devices.count)
-        self.make = functools.partial(gan_step.init, self._gan)
-        self.pipeline = Pipeline(self.config, self.source, self.devices, self.steps)
-        self.batches = self.pipeline.batches(0)
+        self.task: Any = tasks.build(self.config, self.devices.count)
+        self.make = functools.partial(run_state.init, self.task, self.config.seed)
+        feed = Feed.of(self.config, self.task.batches_per_step)
+        self.pipeline = Pipeline(feed, self.source, self.devices)
+        dispatches = [(step, self.steps) for step in range(0, _MAX_STEPS, self.steps)]
+        self.batches = self.pipeline.batches(dispatches)
 
     @property
     def images_per_dispatch(self) -> int:
         """Real images that go through the discriminator in one dispatch."""
-        train = self.config.train
-        return train.batch_size * train.d_steps_per_g_step * self.steps
+        return self.config.train.batch_size * self.task.batches_per_step * self.steps
 
-    def create(self) -> State:
+    def create(self) -> RunState:
         """Draws the first state."""
         return self.devices.create(self.make)
 
@@ -71,52 +78,61 @@ class Setup:
 
     def dispatch(self, *, skip_nonfinite: bool = True) -> Program:
         """Returns the program that training runs."""
-        return functools.partial(gan_step.program, self._gan, gated=skip_nonfinite)
+        decode = decoder_of(self.config)
+        return dispatch.bind(self.task, decode, skip_nonfinite=skip_nonfinite)
 
-    def discriminator_update(self, state: State, whole: Any, batches: Any) -> tuple[State, Any]:
+    def discriminator_update(
+        self, state: RunState, whole: Any, batches: Any
+    ) -> tuple[RunState, Any]:
         """Updates the discriminator once."""
-        reals = self._first_step(state, whole, batches)
+        key, reals = self._first_step(state, whole, batches)
         real = jax.tree.map(lambda x: x[0], reals)
-        vectors = spectral.iterate(state.g.params, state.g.stats["spectral_stats"])
-        weights = spectral.normalize(state.g.params, vectors)
-        key = jax.random.wrap_key_data(state.key)
+        g, d = state.task.g, state.task.d
+        vectors = spectral.iterate(g.params, g.stats["spectral_stats"])
+        weights = spectral.normalize(g.params, vectors)
         d, scalars = gan_step.update_discriminator(
-            self._gan, weights, state.g.stats, state.d, key, real
+            self.task.gan, weights, g.stats, d, key, real, jnp.zeros(())
         )
-        return state._replace(d=d), scalars
+        return state._replace(task=state.task._replace(d=d)), scalars
 
-    def generator_update(self, state: State, whole: Any, batches: Any) -> tuple[State, Any]:
+    def generator_update(self, state: RunState, whole: Any, batches: Any) -> tuple[RunState, Any]:
         """Updates the generator once."""
-        size = jax.tree.leaves(batches)[0].shape[Pipeline.BATCH_AXIS]
-        vectors = spectral.iterate(state.g.params, state.g.stats["spectral_stats"])
-        key = jax.random.wrap_key_data(state.key)
-        g, scalars = gan_step.update_generator(self._gan, state.g, state.d, vectors, key, size)
-        return state._replace(g=g), scalars
+        key, reals = self._first_step(state, whole, batches)
+        real = jax.tree.map(lambda x: x[0], reals)
+        g, d = state.task.g, state.task.d
+        vectors = spectral.iterate(g.params, g.stats["spectral_stats"])
+        g, scalars = gan_step.update_generator(
+            self.task.gan, g, d, vectors, key, real, jnp.zeros(())
+        )
+        return state._replace(task=state.task._replace(g=g)), scalars
 
-    def decoding(self, state: State, whole: Any, batches: Any) -> tuple[State, Any]:
+    def decoding(self, state: RunState, whole: Any, batches: Any) -> tuple[RunState, Any]:
         """Decodes and augments the images of one step, and changes nothing."""
-        return state, self._first_step(state, whole, batches).image.sum()
+        return state, self._first_step(state, whole, batches)[1].image.sum()
 
-    def _first_step(self, state: State, whole: Any, batches: Any) -> Any:
+    def _first_step(self, state: RunState, whole: Any, batches: Any) -> tuple[Any, Any]:
+        key = jax.random.wrap_key_data(state.key)
         batch = jax.tree.map(lambda x: x[0], batches)
-        return gan_step.real_batches(self._gan, state, whole, batch)
+        return key, dispatch.images(decoder_of(self.config), whole, batch, key)
 
-    def sampling(self, state: State) -> tuple[int, Callable[[], Any]]:
+    def sampling(self, state: RunState) -> tuple[int, Callable[[], Any]]:
         """Returns a number of images, and a function that samples so many from a state."""
-        state, count = self.devices.local(state), 4 * sampler.CHUNK
-        stats = state.g.stats["spectral_stats"]
-        variables = sampler.refresh(self.config, state.ema, stats, batches=1)
-        z = sampler.draw_latents(0, np.arange(count), self.config.model.z_dim)
+        model: Any = self.config.model
+        count = 4 * generate.CHUNK
+        snapshot = self.devices.local(self.task.snapshot(state.task))
+        variables = self.task.inference(snapshot, quick=True)
+        z = generate.draw_latents(0, np.arange(count), model.z_dim)
         label = self._labels(count)
-        return count, lambda: sampler.generate(self.config, variables, z, label)
+        return count, lambda: generate.images(model, variables, z, label)
 
-    def forward(self, state: State) -> dict[str, np.ndarray]:
+    def forward(self, state: RunState) -> dict[str, np.ndarray]:
         """Returns images, logits and attention maps for fixed latents, as float32.
 
         The weights are spectrally normalised as in training.
         """
         size = self.config.train.batch_size
-        z = np.random.default_rng(0).normal(size=(size, self.config.model.z_dim))
+        model: Any = self.config.model
+        z = np.random.default_rng(0).normal(size=(size, model.z_dim))
         z, label = z.astype(np.float32), self._labels(size)
 
         @jax.jit
@@ -126,22 +142,24 @@ class Setup:
                 for p in (g, d)
             )
             variables = {"params": g_weights, "batch_stats": g.stats["batch_stats"]}
-            apply: Any = self._gan.generator.apply
-            image, moved = apply(variables, z, label, train=False, mutable=["intermediates"])
-            d_apply: Any = self._gan.discriminator.apply
-            logits = d_apply({"params": d_weights}, image, label, train=False)
+            networks = self.task.gan.networks
+            image, moved = networks.generator.apply(
+                variables, z, label, train=False, mutable=["intermediates"]
+            )
+            variables = {"params": d_weights, "batch_stats": d.stats["batch_stats"]}
+            logits = networks.discriminator.apply(variables, image, label, train=False)
             maps = {
                 f"map/{layer}": found["attention"][0]
                 for layer, found in moved.get("intermediates", {}).items()
             }
             return {"image": image, "logits": logits, **maps}
 
-        return jax.device_get(run(state.g, state.d, z, label))
+        return jax.device_get(run(state.task.g, state.task.d, z, label))
 
-    def gradients(self, state: State) -> dict[str, np.ndarray]:
+    def gradients(self, state: RunState) -> dict[str, np.ndarray]:
         """Returns both players' last gradients as vectors, in a config with `COMPARABLE`."""
-        state = self.devices.fetch(state)
-        players = {"g": state.g, "d": state.d}
+        gan = self.devices.fetch(state.task)
+        players = {"g": gan.g, "d": gan.d}
         return {
             name: np.concatenate([np.ravel(x) for x in jax.tree.leaves(player.opt_state[0].mu)])
             for name, player in players.items()
@@ -159,7 +177,7 @@ class Setup:
             "batch_size": self.config.train.batch_size,
             "image_size": self.config.model.image_size,
             "dtype": self.config.model.dtype,
-            "attention_form": self.config.model.attention_form,
+            "attention_form": getattr(self.config.model, "attention_form", None),
             "steps_per_dispatch": self.steps,
         }
 
@@ -198,7 +216,11 @@ def sizes(config: Config) -> tuple[Any, Any, dict[str, Any]]:
 
     Returns: generator, discriminator, and `{"g": variables, "d": variables}`.
     """
-    gan = gan_step.build(config, 1)
-    state = jax.eval_shape(lambda: gan_step.init(gan))
-    g = {"params": state.g.params, "batch_stats": state.g.stats["batch_stats"]}
-    return gan.generator, gan.discriminator, {"g": g, "d": {"params": state.d.params}}
+    task: Any = tasks.build(config)
+    assert isinstance(task, GanTask)
+    state = jax.eval_shape(lambda: run_state.init(task, config.seed)).task
+    g, d = (
+        {"params": player.params, "batch_stats": player.stats["batch_stats"]}
+        for player in (state.g, state.d)
+    )
+    return task.gan.networks.generator, task.gan.networks.discriminator, {"g": g, "d": d}

@@ -28,7 +28,7 @@ def entry() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     joining = sys.modules.get("sagan.parallel.joining")
-    if status and joining is not None and joining.others():
+    if status and joining is not None and joining.has_peers():
         # The interpreter's shutdown would wait minutes for the other processes.
         os._exit(status)
     sys.exit(status)
@@ -69,8 +69,8 @@ def _explain(error: Exception) -> int:
     traceback.print_exception(error)
     if meaning is None:
         return exit_codes.CRASH
-    print(f"sagan: {meaning.text}", file=sys.stderr)
-    return meaning.exit_code
+    print(f"sagan: {meaning.said}", file=sys.stderr)
+    return meaning.status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -46,7 +46,7 @@ def step(text: str, workdir: Path, config: Config) -> int | None:
     if text == "best":
         from sagan.evaluation import results
 
-        return results.best_step(workdir, config.eval)
+        return results.best_step(workdir, config)
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--step {text}; allowed: latest, best, or a number")

@@ -31,7 +31,8 @@ def _run(args: argparse.Namespace) -> int:
 
         print(preflight.describe(config))
         return 0
-    source = decoded.hold(source, config.model.image_size, config.data.resident_bytes)
+    size, limit = config.model.image_size, config.data.resident_bytes
+    source = decoded.decode_up_to(source, size, limit)
     _require_writable(workdir)
     from sagan.parallel import joining, processes
     from sagan.training import loop

@@ -24,7 +24,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -92,6 +92,7 @@ class ScoreSpec:
         return same == other
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A checkpoint that draws images; image i depends on (seed, i, label) alone.
 
@@ -117,6 +118,7 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores the checkpoints of one task, as one `ScoreSpec` asks for."""
 
@@ -144,6 +146,7 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
 class ScoredTask(Protocol):
     """The part of a task that evaluation uses."""
 

@@ -29,16 +29,6 @@ def count() -> int:
     return jax.process_count()
 
 
-def index() -> int:
-    """Returns the number of this process, from 0."""
-    return jax.process_index()
-
-
-def count() -> int:
-    """Returns how many processes this job has."""
-    return jax.process_count()
-
-
 def is_main() -> bool:
     """Returns whether this is the first process, which writes what is written once."""
     return jax.process_index() == 0

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-from sagan.config import Config
+from sagan.config import CheckpointConfig, Config
 from sagan.config import as_json as config_json
 from sagan.files.atomic import replace_text
 from sagan.runs import manifest
@@ -132,9 +132,9 @@ class Checkpoints:
       worth: gives the steps to keep beyond the newest ones.
     """
 
-    def __init__(self, workdir: Path, config: Config, worth: Callable[[], Collection[int]]):
-        keep = config.checkpoint
-        policies: list[Any] = [policy.LatestN(keep.keep), _KeepWorthy(worth)]
+    def __init__(self, workdir: Path, keep: CheckpointConfig):
+        self._worth: set[int] = set()
+        policies: list[Any] = [policy.LatestN(keep.keep), _KeepWorthy(lambda: self._worth)]
         if keep.keep_every_steps is not None:
             policies.append(policy.EveryNSteps(keep.keep_every_steps))
         self._folder = workdir.absolute() / FOLDER
@@ -155,13 +155,21 @@ class Checkpoints:
         (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
         manifest.write(folder)
 
-    def save(self, step: int, state: Any, sampler: Any, about: dict[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        sampler: Any,
+        about: dict[str, Any],
+        *,
+        worth_keeping: Collection[int] = (),
+    ) -> None:
         """Starts to write a checkpoint; returns once its arrays are copied.
 
         Raises: SaveError if it, or the one before, could not be written.
         """
         self.wait()
-        self._saving = step
+        self._saving, self._worth = step, set(worth_keeping)
         try:
             self._manager.save(
                 step,

@@ -30,7 +30,7 @@ class Preview(NamedTuple):
     """
 
     picture: UInt8[np.ndarray, "H W 3"]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
     images: UInt8[np.ndarray, "N S S 3"]
     labels: Int[np.ndarray, " N"] | None
 

@@ -66,9 +66,7 @@ def images(decode: Decode, whole: Any, batch: Any, key: Any) -> Batch:
     """
     updates, size = jax.tree.leaves(batch)[0].shape[:2]
     keys = jax.vmap(
-        lambda number: index_keys(
-            jax.random.fold_in(key, number), first_index(size), size, AUGMENT
-        )
+        lambda number: index_keys(jax.random.fold_in(key, number), first_index(size), size, AUGMENT)
     )(jnp.arange(1, updates + 1))
     return decode(whole, batch, keys)
 

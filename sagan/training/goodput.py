@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sagan.training.phase import Activity, Phase
 
-
 FIRST_STEP = "the first step has begun"
 
 

@@ -2,18 +2,18 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from sagan.config import ConfigError, EvalConfig, GuardConfig
+from sagan.config import Config, ConfigError
 from sagan.evaluation import results
 from sagan.parallel import processes
 from sagan.parallel.devices import Devices
 from sagan.runs.logs import Journal
-from sagan.tasks import Health, Preview, Task
+from sagan.tasks import Health, Preview
 from sagan.training import nonfinite
 from sagan.training.nonfinite import Diverged
 from sagan.training.state import RunState
@@ -29,6 +29,7 @@ class RunHealth:
     it measured in the preview.
 
     Args:
+      watched: scalars that must be finite in every step.
       watcher: the task's own.
       state: the run continues from here.
     """
@@ -36,19 +37,18 @@ class RunHealth:
     def __init__(
         self,
         workdir: Path,
-        config: GuardConfig,
-        evaluation: EvalConfig,
-        task: Task,
+        config: Config,
+        watched: Sequence[str],
         watcher: Health,
         devices: Devices,
         state: RunState,
     ):
-        self._config, self._eval, self._workdir = config, evaluation, workdir
+        self._config, self._workdir = config, workdir
         self._watcher, self._devices = watcher, devices
         self._main = processes.is_main()
         step, skipped = (int(devices.fetch(x)) for x in (state.step, state.skipped))
         self._history = nonfinite.History(
-            workdir, task.watched, config.skip_steps, step=step, skipped=skipped, main=self._main
+            workdir, watched, config.guard.skip_steps, step=step, skipped=skipped, main=self._main
         )
         self._alarms = Journal(workdir / ALARMS, step, self._main)
         self._in_flight: list[tuple[int, Mapping[str, Any]]] = []
@@ -62,7 +62,7 @@ class RunHealth:
         healthy = self._watcher.last_healthy_step
         worth = set() if healthy is None else {healthy}
         with contextlib.suppress(ConfigError):  # nothing has been scored yet
-            worth.add(results.best_step(self._workdir, self._eval))
+            worth.add(results.best_step(self._workdir, self._config))
         return worth
 
     def dispatched(self, step: int, scalars: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ class RunHealth:
         It is None unless there is an alarm and `guard.stop_on_collapse` is set; every process
         gets the same answer.
         """
-        if not (self._config.stop_on_collapse and self._watcher.alarms):
+        if not (self._config.guard.stop_on_collapse and self._watcher.alarms):
             return None
         healthy = self._watcher.last_healthy_step
         kept = f"; step {healthy} was the last one without an alarm" if healthy else ""

@@ -15,8 +15,8 @@ from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.parallel import processes
 from sagan.runs.logs import Scalars
-from sagan.training.phase import Phase
 from sagan.training.dispatch import plan
+from sagan.training.phase import Phase
 from sagan.training.prepare import Parts, prepare, resolve
 from sagan.training.speed import detail
 from sagan.training.stop import Preempted
@@ -69,7 +69,9 @@ class Loop:
         parts = self._parts
         self._scalars = Scalars(parts.workdir, self._step) if self._main else None
         try:
-            self._score_if(self._step > 0 and self._scores_here())  # an earlier process may not have
+            self._score_if(
+                self._step > 0 and self._scores_here()
+            )  # an earlier process may not have
             with jax.transfer_guard("disallow"):
                 self._train()
         finally:

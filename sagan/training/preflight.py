@@ -14,9 +14,10 @@ from sagan import data, tasks
 from sagan.config import Config, ConfigError, exit_codes
 from sagan.data import Source, decoded, unreadable
 from sagan.files.progress import Progress
-from sagan.parallel.devices import Devices, check_split
+from sagan.parallel.devices import Devices
 from sagan.tasks import Task
 from sagan.training import state
+from sagan.training.prepare import require_divisible
 
 _BAR = 30  # characters of the longest bar
 _SHOWN_CLASSES = 20
@@ -57,8 +58,7 @@ def check(config: Config) -> int:
     )
     for line in _memory(config, task, source, devices):
         print(line)
-    group = getattr(config.model, "batch_norm_group", None)
-    check_split(devices, batch_size, config.train.accumulate_steps, group)
+    require_divisible(config, devices)
     return exit_codes.BAD_INPUT if len(bad) > allowed else exit_codes.DONE
 
 

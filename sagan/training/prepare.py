@@ -1,4 +1,4 @@
-"""From a config to everything that the loop needs, in the order in which the parts need each other."""
+"""From a config to everything that the loop needs, each part after those that it needs."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from sagan.data import Source
 from sagan.data.pipeline import Feed, Pipeline, decode
 from sagan.evaluation import Scorer, ScoreSpec
 from sagan.parallel import platform, processes
-from sagan.parallel.devices import Devices, check_split, compile_ahead
+from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.runs import checkpoint, recovery
 from sagan.runs.checkpoint import Checkpoints
 from sagan.runs.lock import Lock
@@ -80,6 +80,16 @@ def resolve(config: Config, source: Source | None = None) -> tuple[Config, Sourc
     return config, source
 
 
+def require_divisible(config: Config, devices: Devices) -> None:
+    """Raises: ConfigError if the batch, or batch norm's groups, do not divide over the devices."""
+    check_split(
+        devices.count,
+        batch_size=config.train.batch_size,
+        accumulate_steps=config.train.accumulate_steps,
+        batch_norm_group=getattr(config.model, "batch_norm_group", None),
+    )
+
+
 @contextlib.contextmanager
 def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
     """Opens everything that training needs, and closes it at the end of the block.
@@ -91,8 +101,7 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
     Raises: as `training.run`.
     """
     devices = Devices(config.train.parallel)
-    group = getattr(config.model, "batch_norm_group", None)
-    check_split(devices, config.train.batch_size, config.train.accumulate_steps, group)
+    require_divisible(config, devices)
     with contextlib.ExitStack() as stack:
         activity = Activity(Phase.COMPILING)
         stop = stack.enter_context(StopRequest(activity))
@@ -111,7 +120,7 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
 
         make = functools.partial(state.init, task, config.seed)
         abstract = devices.abstract(make)
-        restored = None
+        restored: Any = None
         if step:
             checkpoints.require_classes(step, source.class_names)
             if processes.is_main():
@@ -119,9 +128,9 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
             restored = checkpoints.restore(step, abstract)
         activity.switch(Phase.COMPILING)
         # The first state and the program are compiled in background threads while the data opens.
-        created = devices.create_ahead(make) if restored is None else None
+        created = devices.create_in_background(make) if restored is None else None
 
-        pipeline = Pipeline(feed_of(config, task), source, devices)
+        pipeline = Pipeline(Feed.of(config, task.batches_per_step), source, devices)
         program = dispatch.bind(task, decoder_of(config))
         program = devices.compile(program, Pipeline.BATCH_AXIS)
         on_cpu = platform.current().backend == "cpu"
@@ -129,16 +138,14 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
         cadence = Cadence.of(config)
         first = next(dispatch.plan(step, per_dispatch, cadence), None)
         compiled = None
-        if first is not None and devices.compiles_ahead:
+        if first is not None and devices.compiles_in_background:
             call = abstract, pipeline.data, pipeline.abstract(first[1])
-            compiled = compile_ahead(program, *call)
+            compiled = compile_in_background(program, *call)
 
-        start = created.result() if created is not None else restored
+        start: RunState = created.result() if created is not None else restored
         memory = checkpoints.about(step).get("guard") if step else None
         watcher = task.health(config.guard, source, memory)
-        health = RunHealth(
-            workdir, config.guard, config.eval, task, watcher, devices, start
-        )
+        health = RunHealth(workdir, config, task.watched, watcher, devices, start)
         images_per_step = config.train.batch_size * task.batches_per_step
         yield Parts(
             workdir=workdir,
@@ -179,17 +186,6 @@ def _scorer(config: Config, task: Task) -> Scorer | None:
     scorer = task.scorer(ScoreSpec.of(config.eval))
     scorer.check()
     return scorer
-
-
-def feed_of(config: Config, task: Task) -> Feed:
-    """Returns what the pipeline must know of a run."""
-    return Feed(
-        data=config.data,
-        seed=config.seed,
-        batch_size=config.train.batch_size,
-        batches_per_step=task.batches_per_step,
-        image_size=config.model.image_size,
-    )
 
 
 def decoder_of(config: Config) -> dispatch.Decode:

@@ -5,10 +5,10 @@ import functools
 import jax
 
 from sagan import data, tasks
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.parallel.devices import Devices
 from sagan.training import dispatch, state
-from sagan.training.prepare import decoder_of, feed_of
+from sagan.training.prepare import decoder_of
 
 
 class Training:
@@ -26,7 +26,7 @@ class Training:
         if change is not None:
             change(self.task)
         source = data.load(config.data, config.model.image_size)
-        self.pipeline = Pipeline(feed_of(config, self.task), source, self.devices)
+        self.pipeline = Pipeline(Feed.of(config, self.task.batches_per_step), source, self.devices)
         program = dispatch.bind(self.task, decoder_of(config), **options)
         self.program = self.devices.compile(program, Pipeline.BATCH_AXIS)
 

@@ -1,7 +1,6 @@
 """Which steps each dispatch runs."""
 
 import pytest
-
 from support.tiny import CONFIG
 
 from sagan.config import replace

@@ -34,9 +34,9 @@ def test_only_training_steps_must_be_quick_and_only_they_and_saves_can_be_lost()
 def test_goodput_adds_up_over_restarts(tmp_path):
     """Time after the step that the run resumes from was spent on steps that are repeated."""
     lines = [
-        {"step": step} | {f"time/{phase.value}_seconds": 0.0 for phase in Phase} | {
-            "time/step_seconds": seconds
-        }
+        {"step": step}
+        | {f"time/{phase.value}_seconds": 0.0 for phase in Phase}
+        | {"time/step_seconds": seconds}
         for step, seconds in ((10, 4.0), (20, 7.0))
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)

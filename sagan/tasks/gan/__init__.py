@@ -5,7 +5,7 @@
 | `step.py` | the algorithm: one training step |
 | `losses.py`, `penalties.py` | a row for each adversarial loss and gradient penalty |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
-| `inference.py`, `generate.py` | averaged weights with their own batch statistics; images from them |
+| `inference.py`, `generate.py` | averaged weights with batch statistics of their own; images |
 | `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
 | `sheet.py`, `attention_maps.py` | the preview of a run; where query points look |
 | `health.py`, `telemetry.py` | signs of a collapse; scalars read off the state |
@@ -129,7 +129,7 @@ class GanTask:
     def activation_bytes(self, batch_size: int) -> int:
         """Adds up the intermediate arrays of one forward pass through both networks."""
         model, networks = self._model, self.gan.networks
-        state = jax.eval_shape(lambda: self.init(jax.random.split(jax.random.key(0), 3)))
+        state = jax.eval_shape(lambda: self.init(list(jax.random.split(jax.random.key(0), 3))))
         z = jax.ShapeDtypeStruct((batch_size, model.z_dim), "float32")
         label = None
         if model.num_classes is not None:

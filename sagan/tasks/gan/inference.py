@@ -2,7 +2,8 @@
 
 Batch norm's running averages were gathered while other weights than the averaged ones ran. They are
 therefore computed anew, over `checkpoint.statistics_batches` batches, before a checkpoint is
-written, and stored with it. Source: "standing statistics" of BigGAN (arXiv:1809.11096), Section 4.1.
+written, and stored with it.
+Source: "standing statistics" of BigGAN (arXiv:1809.11096), Section 4.1.
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sagan.config import ConfigError
-from sagan.evaluation.protocol import require_truncation
+from sagan.evaluation import require_truncation
 from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.tasks.gan import attention_maps, generate

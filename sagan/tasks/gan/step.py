@@ -92,7 +92,8 @@ def init(gan: Gan, g_key: OneKey, d_key: OneKey, spectral_key: OneKey) -> GanSta
 
     networks, optim = gan.networks, gan.optim
     g = player(networks.generator, g_key, z, gan.model.spectral_norm_g, optim.g_learning_rate)
-    d = player(networks.discriminator, d_key, image, gan.model.spectral_norm_d, optim.d_learning_rate)
+    discriminator, normalized = networks.discriminator, gan.model.spectral_norm_d
+    d = player(discriminator, d_key, image, normalized, optim.d_learning_rate)
     return GanState(g, d, jax.tree.map(jnp.copy, g.params), {})
 
 
@@ -175,7 +176,7 @@ def update_discriminator(
             for penalty, weight in gan.penalties
         ]
         if terms:
-            scalars["loss/penalty"] = sum(terms)
+            scalars["loss/penalty"] = jnp.stack(terms).sum()
             loss = loss + scalars["loss/penalty"]
         return loss, (scalars, moved)
 
@@ -248,7 +249,7 @@ def _judge(
 
     Returns: logits for each batch, and the batch statistics after them.
     """
-    apply = gan.networks.discriminator.apply
+    apply: Any = gan.networks.discriminator.apply
     if not batch_stats:
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
         logits = apply({"params": weights}, joined.image, joined.label, train=True)

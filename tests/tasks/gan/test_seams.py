@@ -1,4 +1,4 @@
-"""What families of GANs need of the step: paired losses, several penalties, schedules, batch norm."""
+"""What families of GANs need of the step: paired losses, penalties, schedules, batch norm."""
 
 import jax
 import jax.numpy as jnp

@@ -122,7 +122,9 @@ def test_one_step_follows_its_description(played):
     jax.tree.map(close, state.task.g.params, jax.device_get(g_params))
     moved = [
         np.abs(a - b).max()
-        for a, b in zip(jax.tree.leaves(state.task.d.params), jax.tree.leaves(d.params), strict=True)
+        for a, b in zip(
+            jax.tree.leaves(state.task.d.params), jax.tree.leaves(d.params), strict=True
+        )
     ]
     assert max(moved) == pytest.approx(4e-4, rel=0.05)
     for ours, theirs in ((state.task.d, d_u), (state.task.g, g_u)):  # u moved exactly once

@@ -1,34 +1,30 @@
-"""The results of `launch/one_gpu.sh` as one page: `python -m sagan.bench.folder OUT`.
-
-Reads the JSON files of a folder and writes its README.md. Imports no jax.
-"""
+"""Shows all results of `sagan bench --suite` on one page. Imports no jax."""
 
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan.bench.report import shown
+from sagan.files.tables import shown
 
 Rows = list[dict[str, Any]]
 
 
 def page(folder: Path) -> tuple[str, list[str]]:
-    """Writes the page as text.
+    """Reads the JSON files of a folder.
 
-    Returns: Markdown, and what failed or differs, a line each.
+    Returns: the page as Markdown, and a line for each thing that failed or differs.
     """
     wrong = [f"{path.name}: see log/" for path in sorted(folder.glob("*.failed"))]
-    unread = [path.name for path in sorted(folder.glob("*.json")) if _read(path) is None]
-    wrong += [f"{name}: its last line is no JSON object" for name in unread]
+    unread = [path.name for path in sorted(folder.glob("*.json")) if read(path) is None]
+    wrong += [f"{name}: its last line is not a JSON object" for name in unread]
     parts = [
         _agreement(folder, wrong),
         *_speed(folder),
         *_training(folder),
-        *_gate(folder, wrong),
+        *_precision(folder, wrong),
     ]
-    head = ["# What one machine makes of sagan", ""]
+    head = ["# sagan on one machine", ""]
     machine = folder / "machine.txt"
     head += [f"- {line}" for line in machine.read_text().splitlines()] if machine.exists() else []
     head += [f"- **wrong** {line}" for line in wrong] or ["- Nothing failed."]
@@ -36,11 +32,11 @@ def page(folder: Path) -> tuple[str, list[str]]:
 
 
 def _agreement(folder: Path, wrong: list[str]) -> str:
-    found = _read(folder / "agree.json")
+    found = read(folder / "agree.json")
     if found is None:
         return _absent("The same numbers as on the CPU")
     if not found["agree"]:
-        wrong.append("agree.json: this device's numbers are not the CPU's")
+        wrong.append("agree.json: this device's numbers differ from the CPU's")
     verdict = "agree" if found["agree"] else "DIFFER"
     title = f"The same numbers as on the CPU: they {verdict} ({found['devices']})"
     return _section(title, found["rows"])
@@ -74,12 +70,12 @@ def _speed(folder: Path) -> Iterable[str]:
         ("attention_float32", "Forms of attention, float32"),
         ("attention_bfloat16", "Forms of attention, bfloat16"),
     ):
-        found = _read(folder / f"{name}.json")
+        found = read(folder / f"{name}.json")
         yield _section(about, found["rows"], f"{name}.png") if found else _absent(about)
 
 
 def _setting(path: Path) -> dict[str, Any]:
-    """Reads a file's name: KIND_SIZE_BATCH_TYPE."""
+    """Reads size, batch and dtype from a name of the form KIND_SIZE_BATCH_DTYPE."""
     _, size, batch, dtype, *_ = path.stem.split("_")
     return {"size": int(size), "batch": int(batch), "type": dtype}
 
@@ -126,29 +122,29 @@ def _training(folder: Path) -> Iterable[str]:
         yield "\n\n".join([about, *shown_pictures]) + "\n"
 
 
-def _gate(folder: Path, wrong: list[str]) -> Iterable[str]:
-    found = _read(folder / "gate.json")
+def _precision(folder: Path, wrong: list[str]) -> Iterable[str]:
+    found = read(folder / "precision.json")
     if found is None:
         yield _absent("bfloat16 against float32")
         return
     if not found["within_noise"]:
-        wrong.append("gate.json: bfloat16 ends elsewhere than float32")
+        wrong.append("precision.json: bfloat16 scores differ from float32 scores")
     rows = [{"metric": name} | row for name, row in found["metrics"].items()]
     yield _section(f"bfloat16 against float32, seeds {found['seeds']}", rows)
 
 
 def _results(folder: Path, pattern: str) -> Iterable[tuple[Path, Any]]:
-    """Yields the files of one kind that can be read, in order of their names."""
+    """Yields the files that match and can be read, with their content, in order of their names."""
     for path in sorted(folder.glob(pattern)):
-        found = _read(path)
+        found = read(path)
         if found is not None:
             yield path, found
 
 
-def _read(path: Path) -> Any:
-    """Reads the last line, before which a program may have said other things.
+def read(path: Path) -> Any:
+    """Reads the last line of a file; a program may have printed other things before it.
 
-    Returns: None if there is no file, or that line is no JSON object.
+    Returns: None if there is no file, or that line is not a JSON object.
     """
     try:
         found = json.loads(path.read_text().strip().splitlines()[-1])
@@ -173,16 +169,3 @@ def _section(title: str, rows: Sequence[Mapping[str, Any]], picture: str = "") -
         lines.append(f"| {' | '.join(cells)} |")
     shown_picture = f"\n\n![]({picture})" if picture else ""
     return f"## {title}\n\n" + "\n".join(lines) + shown_picture + "\n"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Returns 1 if something failed or differs."""
-    folder = Path(argv[0])
-    text, wrong = page(folder)
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    print(folder / "README.md")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
