@@ -12,7 +12,7 @@ from sagan.bench import report
 from sagan.bench.timing import rate, say, spread, times
 from sagan.models.layers import attend
 from sagan.models.layers.attention import SelfAttention
-from sagan.parallel import flops
+from sagan.parallel import flops, platform
 
 SIZES = (16, 32, 64, 128)
 CHANNELS = 64
@@ -48,7 +48,7 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
 
 def _forms(dtype: str) -> list[str]:
     """Lists the forms that have an implementation of their own on these devices."""
-    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype))
+    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype), platform.current())
     return [form for form in attend.FORMS if form != "flash" or flash]
 
 

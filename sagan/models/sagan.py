@@ -1,6 +1,6 @@
 """SAGAN: residual generator and projection discriminator with self-attention, 8 to 256 px.
 
-With `model.attention=none` this is SNGAN with spectral norm in both players.
+With `model.attention=none` this is SNGAN with spectral norm in both networks.
 Source: SAGAN (arXiv:1805.08318) and its released code (128 px); StudioGAN's widths (32, 64 px).
 """
 
@@ -16,11 +16,12 @@ from jaxtyping import Array, Float, Int
 from sagan.config import ConfigError
 from sagan.config.fields import Count
 from sagan.models import GanConfig, Networks
-from sagan.models.layers.attend import check_block
 from sagan.models.layers.attention import SelfAttention
 from sagan.models.layers.conv import Conv
+from sagan.models.layers.local_attention import check_block
 from sagan.models.layers.norm import BatchNorm
 from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
+from sagan.parallel import platform as hardware
 from sagan.parallel.platform import Platform
 
 
@@ -64,7 +65,7 @@ class Widths(NamedTuple):
     g_first: int  # of the 4x4 map that z becomes
     g: tuple[int, ...]  # each block doubles the size
     d: tuple[int, ...]
-    d_down: int  # so many blocks halve the size, the rest keep it
+    d_down: int  # number of blocks, from the first, that halve the size; the rest keep it
 
 
 WIDTHS = {
@@ -78,7 +79,7 @@ WIDTHS = {
 
 
 def check(config: Config) -> None:
-    """Raises: ConfigError if the image size or an attention size does not exist here."""
+    """Raises: ConfigError if the networks have no such image size or feature map."""
     size = config.image_size
     if size not in WIDTHS:
         raise ConfigError(f"model.image_size={size}; allowed: {', '.join(map(str, WIDTHS))}")
@@ -124,10 +125,12 @@ def build(
     Args:
       config: with `num_classes` a number or None.
       axis_name, axis_index_groups: devices that share batch statistics; see `BatchNorm`.
+      platform: where the networks will run; None: the hardware of this process.
 
     Raises: ConfigError as `check`.
     """
     check(config)
+    platform = platform or hardware.current()
     dtype = jnp.dtype(config.dtype)
     init = {
         "xavier": nn.initializers.glorot_uniform(),
@@ -135,7 +138,7 @@ def build(
     }[config.init]
 
     def conv(kind: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
-        return kind(*args, dtype=dtype, kernel_init=init, **kwargs)
+        return kind(*args, dtype=dtype, kernel_init=init, platform=platform, **kwargs)
 
     attention = partial(
         SelfAttention,
@@ -144,6 +147,7 @@ def build(
         config.attention_block,
         kernel_init=init,
         dtype=dtype,
+        platform=platform,
     )
     norm = partial(
         BatchNorm,
@@ -161,7 +165,7 @@ def build(
 
 
 class Generator(nn.Module):
-    """Latents (and labels) to images.
+    """Makes images from latents and, if there are classes, labels.
 
     Source: SAGAN (arXiv:1805.08318), released `generator.py`.
     """
@@ -195,7 +199,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (and labels) to logits, by projection of the label on the summed features.
+    """Returns a logit for each image. With classes, the label's embedding projects its features.
 
     Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
     """
@@ -229,7 +233,7 @@ class Discriminator(nn.Module):
         if config.num_classes is None:
             return logits
         assert isinstance(config.num_classes, int)
-        # Xavier like the rest; nn.Embed's own default has another scale.
+        # Initialised like the other layers; the default of nn.Embed has another scale.
         embed = nn.Embed(
             config.num_classes, h.shape[-1], embedding_init=self.kernel_init, name="projection"
         )
@@ -237,7 +241,7 @@ class Discriminator(nn.Module):
 
 
 def _d_maps(config: Config) -> list[tuple[int, int]]:
-    """Lists the discriminator's feature map sizes, each with the first block's channels there."""
+    """Lists the discriminator's feature map sizes, with the channels of the first block of each."""
     widths = WIDTHS[config.image_size]
     sizes: dict[int, int] = {}
     size = config.image_size

@@ -1,23 +1,33 @@
-"""3x3 convolutions as a few plain matrix products, for XLA:CPU.
+"""3x3 convolutions as matrix products, for XLA:CPU.
 
-XLA:CPU is quick at matrix products and at convolutions themselves, but a convolution's kernel
-gradient runs at a quarter of that speed, and a hundred times slower inside a loop; a matrix
-product runs as fast there. Here each convolution is
+Why. XLA:CPU takes four times as long for the gradient of a convolution by its kernel as for the
+convolution, and up to a hundred times as long inside a loop. A matrix product is as fast in a loop
+as outside. So a training step takes less time with these convolutions, and may be put in a loop,
+which halves the time to compile it.
 
-    y = Q(P(x) * U(kernel))         U(kernel): one (C, F) matrix for each of a few products
+What. Each convolution is computed as
 
-with linear maps P, U, Q whose coefficients are 0, 1, -1 and 1/2, so the result is the direct
-sum up to float32 rounding. 2x2 pixels cost 16 products in place of 36, and nine where the
-convolution follows repeating or precedes pooling:
+    y = Q(P(x) * U(kernel))
 
-* `winograd`: F(2x2, 3x3). Source: Lavin and Gray (arXiv:1509.09308), section 4.1.
+where P splits the image into a few parts, U makes one (C, F) matrix of the kernel for each part,
+`*` is one matrix product per part, and Q joins the products to the image y. P, U and Q are linear
+with coefficients 0, 1, -1 and 1/2, so the result is the direct sum up to rounding in float32.
+2x2 pixels cost 16 products instead of 36, or 9 where the image is doubled before the convolution
+or pooled after it:
+
+* `winograd`: F(2x2, 3x3) of Lavin and Gray (arXiv:1509.09308), Section 4.1.
 * `doubling`: nearest x2 upsampling, then the convolution. In one dimension, with taps a, b, c,
   y[2i] = a (x[i-1] - x[i]) + (a+b+c) x[i] and y[2i+1] = (a+b+c) x[i] + c (x[i+1] - x[i]).
   Its adjoint is the convolution followed by a sum over 2x2 pixels.
-* `narrow`: few input or output channels, one product with the 9 C values under the kernel.
+* `narrow`: for up to 8 input or output channels, one product with the 9 C values under the kernel.
 
-Of bfloat16 inputs the sums P and Q are float32; the factors P(x) and U(kernel) are rounded for the
-products where the CPU has instructions for those, and else computed in float32 too.
+P, Q and the sums are computed in float32 for bfloat16 images too. `Products.of(True)` rounds the
+factors P(x) and U(kernel) to bfloat16, for CPUs that multiply bfloat16 in hardware;
+`Products.of(False)` keeps them in float32.
+
+How it is tested. tests/models/layers/test_conv.py compares it with sums over taps, and torch.
+
+How to turn it off. Let `conv.uses_products` return False. It is the only place that decides.
 """
 
 import functools
@@ -35,7 +45,7 @@ _H, _W = 1, 2  # the axes of an image
 
 
 class _Form(NamedTuple):
-    """A convolution, bilinear in image and kernel, and its two adjoints; all differentiable."""
+    """A convolution, which is bilinear in image and kernel, and its two adjoint maps."""
 
     apply: Callable  # (x, kernel) -> y
     adjoint: Callable  # (y, kernel) -> x
@@ -43,11 +53,10 @@ class _Form(NamedTuple):
 
 
 def _differentiable(apply, adjoint, kernel_grad) -> _Form:
-    """Gives three adjoint maps gradients made of one another, to any order.
+    """Makes the three maps each other's gradients, so that they can be differentiated repeatedly.
 
-    From <apply(x, k), y> = <x, adjoint(y, k)> = <k, kernel_grad(x, y)>, which is linear in each
-    of x, k and y. Only the three arguments are kept for the way back, none of the wider arrays
-    in between.
+    This holds because <apply(x, k), y> = <x, adjoint(y, k)> = <k, kernel_grad(x, y)> is linear in
+    each of x, k and y. The backward pass keeps the arguments, not the larger arrays in between.
     """
     form = _Form(*(jax.custom_vjp(f) for f in (apply, adjoint, kernel_grad)))
     rules = (
@@ -58,7 +67,7 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
     for function, rule in rules:
 
         def backward(kept, cotangent, rule=rule):
-            # Without the barrier XLA finds the forward pass's P(x) again and keeps it alive.
+            # Without the barrier XLA keeps the forward pass's P(x) in memory until here.
             return rule(*lax.optimization_barrier((*kept, cotangent)))
 
         function.defvjp(lambda a, b, function=function: (function(a, b), (a, b)), backward)
@@ -66,19 +75,19 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
 
 
 class _Transform(NamedTuple):
-    """P, U, Q of one dimension and the adjoints of P and Q; U is a matrix over the three taps."""
+    """P, U and Q along one axis, and the adjoints of P and Q. U is a matrix over three taps."""
 
-    split: Callable  # image -> one part for each product
+    split: Callable  # P: image -> parts
     split_adjoint: Callable
-    taps: tuple[tuple[float, float, float], ...]
-    join: Callable  # parts -> image
+    taps: tuple[tuple[float, float, float], ...]  # U: a row for each part
+    join: Callable  # Q: parts -> image
     join_adjoint: Callable
 
 
-def _matmul_form(t: _Transform) -> _Form:
-    """The two-dimensional form of `t`: its maps along H, then along W.
+def _matmul_form(t: _Transform, rounds_factors: bool) -> _Form:
+    """Returns the form in two dimensions: the maps of `t` along H, then along W.
 
-    The parts are stacked, as one batched product compiles many times faster than one by one.
+    All parts are stacked into one batched matrix product, which compiles many times faster.
     """
     n = len(t.taps)
     taps = np.einsum("ai,bj->baij", t.taps, t.taps).reshape(n * n, 9).astype(np.float32)
@@ -89,7 +98,11 @@ def _matmul_form(t: _Transform) -> _Form:
         parts = jnp.stack(f(rows.reshape(-1, *rows.shape[2:]), _W))
         return parts.reshape(n, n, -1, *parts.shape[2:])
 
-    def join(parts):  # at once; the other, which reads each part more often, with rows between
+    def factor_dtype(dtype):
+        return dtype if rounds_factors else jnp.dtype(jnp.float32)
+
+    # `join` is one expression; `split_adjoint` reads each part more often, so it stores rows.
+    def join(parts):
         columns = [_unstacked(column) for column in _unstacked(parts)]
         return t.join([t.join(row, _W) for row in zip(*columns, strict=True)], _H)
 
@@ -103,7 +116,7 @@ def _matmul_form(t: _Transform) -> _Form:
     def through(into, x, product, kernel, out):
         parts = split(into, x)
         flat = parts.reshape(n * n, -1, x.shape[-1])
-        products = _product(product, flat, matrices(kernel), _factor_dtype(x.dtype))
+        products = _product(product, flat, matrices(kernel), factor_dtype(x.dtype))
         return out(products.reshape(*parts.shape[:-1], -1)).astype(x.dtype)
 
     def apply(x, kernel):
@@ -113,12 +126,13 @@ def _matmul_form(t: _Transform) -> _Form:
         return through(t.join_adjoint, y, "kpf,kcf->kpc", kernel, split_adjoint)
 
     def kernel_grad(x, y):
-        dtype = _factor_dtype(x.dtype)
+        dtype = factor_dtype(x.dtype)
         if dtype == jnp.float32:
             factors = (split(f, z) for f, z in ((t.split, x), (t.join_adjoint, y)))
             a, b = (parts.reshape(n * n, -1, parts.shape[-1]) for parts in factors)
             grad = _product("kpc,kpf->kcf", a, b, dtype)
-        else:  # products of bfloat16 run at less than half their speed with positions first
+        else:
+            # XLA:CPU multiplies bfloat16 at less than half the speed if positions come first.
             pairs = ((t.split, _positions_last(x)), (t.join_adjoint, _positions_last(y)))
             a, b = (split(f, z).reshape(n * n, len(z), -1) for f, z in pairs)
             grad = _product("kcp,kfp->kcf", a, b, dtype)
@@ -129,18 +143,13 @@ def _matmul_form(t: _Transform) -> _Form:
 
 
 def _product(which, a, b, dtype):
-    """An einsum, summed in float32, of factors rounded to `dtype`."""
+    """Returns an einsum of factors rounded to `dtype`, summed in float32."""
     return jnp.einsum(which, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
-def _factor_dtype(dtype):
-    """The type of a product's factors for images of `dtype`."""
-    return dtype if _multiplies_bfloat16() else jnp.dtype(jnp.float32)
-
-
 @functools.cache
-def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it: AVX512_BF16 or AMX on x86, BF16 on Arm."""
+def multiplies_bfloat16() -> bool:
+    """Returns whether this CPU does so in hardware: AVX512_BF16 or AMX on x86, BF16 on Arm."""
     flags = Path("/proc/cpuinfo")
     return flags.exists() and "bf16" in flags.read_text()
 
@@ -150,17 +159,17 @@ def _unstacked(x):
 
 
 def _positions_last(x):
-    """(B, H, W, C) -> (C, H, W, B), also in memory, where XLA would see a matter of indices."""
+    """(B, H, W, C) -> (C, H, W, B), also in memory; XLA would only change how it is indexed."""
     return with_layout_constraint(x.transpose(3, 1, 2, 0), Layout((0, 1, 2, 3)))
 
 
 def _previous(x, axis):
-    """x[i-1], zero at the edge."""
+    """Returns x[i-1], and zero at the edge."""
     return _padded(lax.slice_in_dim(x, 0, x.shape[axis] - 1, axis=axis), axis, (1, 0))
 
 
 def _following(x, axis):
-    """x[i+1], zero at the edge."""
+    """Returns x[i+1], and zero at the edge."""
     return _padded(lax.slice_in_dim(x, 1, x.shape[axis], axis=axis), axis, (0, 1))
 
 
@@ -169,7 +178,7 @@ def _padded(x, axis, widths):
 
 
 def _phases(x, axis):
-    """The even and the odd pixels."""
+    """Returns the even and the odd pixels along an axis."""
     return [lax.slice_in_dim(x, i, x.shape[axis], 2, axis) for i in (0, 1)]
 
 
@@ -208,29 +217,24 @@ def _doubling_join_adjoint(y, axis):
     return [even, even + odd, odd]
 
 
-_winograd = _matmul_form(
-    _Transform(
-        _winograd_split,
-        _winograd_split_adjoint,
-        ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
-        lambda m, axis: _interleaved(m[0] + m[1] + m[2], m[1] - m[2] - m[3], axis),
-        _winograd_join_adjoint,
-    )
+_WINOGRAD = _Transform(
+    _winograd_split,
+    _winograd_split_adjoint,
+    ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+    lambda m, axis: _interleaved(m[0] + m[1] + m[2], m[1] - m[2] - m[3], axis),
+    _winograd_join_adjoint,
 )
-
-_doubling = _matmul_form(
-    _Transform(
-        _doubling_split,
-        _doubling_split_adjoint,
-        ((1, 0, 0), (1, 1, 1), (0, 0, 1)),
-        lambda m, axis: _interleaved(m[0] + m[1], m[1] + m[2], axis),
-        _doubling_join_adjoint,
-    )
+_DOUBLING = _Transform(
+    _doubling_split,
+    _doubling_split_adjoint,
+    ((1, 0, 0), (1, 1, 1), (0, 0, 1)),
+    lambda m, axis: _interleaved(m[0] + m[1], m[1] + m[2], axis),
+    _doubling_join_adjoint,
 )
 
 
 def _windows(x):
-    """Views of x shifted by each of the nine taps, zero outside."""
+    """Returns x shifted by each of the nine taps, and zero outside the image."""
     _, h, w, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
@@ -260,30 +264,37 @@ _narrow = _differentiable(_narrow_apply, _narrow_adjoint, _narrow_kernel_grad)
 
 
 def _turned(kernel):
-    """The kernel of the adjoint: turned by half a circle, inputs and outputs exchanged."""
+    """Returns the kernel of the adjoint: turned by half a circle, inputs and outputs exchanged."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _in_float32(function, x, kernel):
-    return function(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(x.dtype)
+class Products(NamedTuple):
+    """The three convolutions of the residual blocks. Kernels are (3, 3, C, F)."""
 
+    winograd: _Form
+    doubling: _Form
 
-def convolve(x, kernel):
-    """3x3 convolution, stride 1, zero padding."""
-    _, height, width, channels = x.shape
-    if channels <= 8:
-        return _in_float32(_narrow.apply, x, kernel)
-    if kernel.shape[-1] <= 8:
-        return _in_float32(_narrow.adjoint, x, _turned(kernel))
-    even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    return _winograd.apply(even, kernel)[:, :height, :width]
+    @staticmethod
+    @functools.cache
+    def of(rounds_factors: bool) -> "Products":
+        """Returns the convolutions whose factors are rounded to the image's type, or float32."""
+        return Products(*(_matmul_form(t, rounds_factors) for t in (_WINOGRAD, _DOUBLING)))
 
+    def convolve(self, x, kernel):
+        """Convolves with stride 1 and zero padding."""
+        _, height, width, channels = x.shape
+        wide = x.astype(jnp.float32), kernel.astype(jnp.float32)
+        if channels <= 8:
+            return _narrow.apply(*wide).astype(x.dtype)
+        if kernel.shape[-1] <= 8:
+            return _narrow.adjoint(wide[0], _turned(wide[1])).astype(x.dtype)
+        even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        return self.winograd.apply(even, kernel)[:, :height, :width]
 
-def upsample_convolve(x, kernel):
-    """Nearest x2 upsampling, then the convolution."""
-    return _doubling.apply(x, kernel)
+    def upsample_convolve(self, x, kernel):
+        """Repeats each pixel into 2x2, then convolves."""
+        return self.doubling.apply(x, kernel)
 
-
-def convolve_pool(x, kernel):
-    """The convolution, then the average of 2x2 pixels; even H and W."""
-    return _doubling.adjoint(x, _turned(kernel) / 4)
+    def convolve_pool(self, x, kernel):
+        """Convolves, then averages 2x2 pixels. H and W must be even."""
+        return self.doubling.adjoint(x, _turned(kernel) / 4)

@@ -1,4 +1,4 @@
-"""Parameters that many positions of a feature map share."""
+"""Broadcasting a parameter over a feature map, with an exact gradient."""
 
 import functools
 
@@ -9,18 +9,19 @@ from jaxtyping import Array, Float
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def share(
+def broadcast_parameter(
     parameter: Float[Array, "b h w C"], shape: tuple[int, ...], dtype: DTypeLike
 ) -> Float[Array, "B H W C"]:
     """Broadcasts to `shape` in `dtype`; the gradient is summed in the parameter's own type.
 
-    Left to itself a gradient would be summed in `dtype`, and in bfloat16 a sum of 257 ones is 256.
+    Otherwise jax would sum the gradient over all positions in `dtype`, and in bfloat16 the sum of
+    257 ones is 256.
     """
     return jnp.broadcast_to(parameter.astype(dtype), shape)
 
 
 def _forward(parameter, shape, dtype):
-    return share(parameter, shape, dtype), parameter
+    return broadcast_parameter(parameter, shape, dtype), parameter
 
 
 def _backward(shape, dtype, parameter, cotangent):
@@ -28,4 +29,4 @@ def _backward(shape, dtype, parameter, cotangent):
     return (cotangent.astype(parameter.dtype).sum(axes, keepdims=True),)
 
 
-share.defvjp(_forward, _backward)
+broadcast_parameter.defvjp(_forward, _backward)
