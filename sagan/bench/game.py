@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import jax
 from sagan import data
 from sagan.config import Config, ConfigError
 from sagan.data import Source
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.parallel.devices import Devices, check_split
 from sagan.tasks.gan import step as train_step
 
@@ -39,8 +40,18 @@ class Game:
         self.steps = 1 if on_cpu else self.config.train.steps_per_dispatch
         self.gan = train_step.build(self.config, self.devices.count)
         self.make = functools.partial(train_step.init, self.gan)
-        self.pipeline = Pipeline(self.config, self.source, self.devices, self.steps)
-        self.batches = self.pipeline.batches(0)
+        self.pipeline = Pipeline(
+            Feed.of(self.config, self.config.train.d_steps_per_g_step), self.source, self.devices
+        )
+        each = self.steps
+        self.batches = self.pipeline.batches(
+            (number * each, each)
+            for number in (
+                itertools.count()
+                if self.pipeline.resident
+                else range(self.config.train.steps // each)
+            )
+        )
 
     @property
     def images_per_dispatch(self) -> int:

@@ -131,4 +131,4 @@ def _decoded(gan: train_step.Gan, state: train_step.TrainState, data: Any, batch
     keys = jax.vmap(lambda n: make(jax.random.fold_in(key, n), stream=draws.AUGMENT))(
         jax.numpy.arange(updates)
     )
-    return decode(gan.config, data, batch, keys)
+    return decode(gan.config.data, gan.config.model.num_classes is not None, data, batch, keys)

@@ -174,7 +174,7 @@ def _train(args: argparse.Namespace) -> int:
     source = data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
     if not args.dry_run:
-        source = decoded.hold(config, source)
+        source = decoded.decode_up_to(source, config.model.image_size, config.data.resident_bytes)
     from sagan.parallel import joining as join
     from sagan.parallel.processes import is_main
     from sagan.training import loop as train

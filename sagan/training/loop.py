@@ -14,7 +14,7 @@ from sagan import data
 from sagan.config import Config, ConfigError
 from sagan.config import plugins as registry
 from sagan.data import Source
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.evaluation import evaluate, evaluator
 from sagan.files.progress import Progress
 from sagan.parallel.devices import Devices, check_split, compile_in_background
@@ -132,12 +132,12 @@ class _Run:
         self.goodput.switch("compile")
         # Long and longest parts of a start, both under way while Python goes on.
         created = devices.create_in_background(make) if state is None else None
-        self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
+        self.pipeline = Pipeline(Feed.of(config, config.train.d_steps_per_g_step), source, devices)
         program = functools.partial(train_step.program, gan)
         self.train = devices.compile(program, Pipeline.BATCH_AXIS)
         self.ahead = None
         if step < config.train.steps and devices.compiles_in_background:
-            call = abstract, self.pipeline.data, self.pipeline.abstract()
+            call = abstract, self.pipeline.data, self.pipeline.abstract(self.per_dispatch)
             self.ahead = compile_in_background(self.train, *call)
         self.state = created.result() if created else state
         about = self.checkpoints.about(step) if step else {}
@@ -198,7 +198,7 @@ class _Run:
         return int(not evaluate.is_scored(self.workdir, self.step, self.evaluator))
 
     def _steps(self) -> None:
-        feed, detail, beginning = self.pipeline.batches(self.step), "", None
+        feed, detail, beginning = self.pipeline.batches(self._dispatches()), "", None
         if self.step == 0 and self.config.sample.every_steps:
             state = self.devices.local(self.state)  # which the first step takes
             beginning = _copied((state.ema, state.g.stats["spectral_stats"]))
@@ -234,6 +234,10 @@ class _Run:
                 if self.step < self.config.train.steps and self.stop.reached(self.step):
                     self._save()
                     raise Preempted(f"saved step {self.step} of {self.workdir}")
+
+    def _dispatches(self) -> list[tuple[int, int]]:
+        each, last = self.per_dispatch, self.config.train.steps
+        return [(step, each) for step in range(self.step, last - each + 1, each)]
 
     def _move_on(self) -> None:
         """Notes a dispatched step: its program is compiled, and there is something to lose."""

@@ -17,7 +17,7 @@ import numpy as np
 from support.tiny import CONFIG, changed
 
 from sagan import data
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.parallel.devices import Devices
 from sagan.tasks.gan import sampler
 from sagan.tasks.gan import step as train_step
@@ -46,9 +46,15 @@ class Arrangement:
 
     def start(self, seed):
         config = dataclasses.replace(self.config, seed=seed)
-        pipeline = Pipeline(config, self.source, self.seam, 1)
+        pipeline = Pipeline(
+            Feed.of(config, config.train.d_steps_per_g_step), self.source, self.seam
+        )
         init = functools.partial(train_step.init, self.gan._replace(config=config))
-        return self.seam.create(init), pipeline.data, pipeline.batches(0)
+        return (
+            self.seam.create(init),
+            pipeline.data,
+            pipeline.batches((step, 1) for step in range(100)),
+        )
 
     def compiled(self):
         state, whole, batches = self.start(0)

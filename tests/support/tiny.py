@@ -8,7 +8,7 @@ import numpy as np
 
 from sagan import data
 from sagan.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.parallel.devices import Devices
 from sagan.tasks.gan import step as train_step
 
@@ -41,10 +41,12 @@ def play(config, steps, *, devices=1, form="shard_map"):
     """Takes some steps; returns the state and each step's scalars, on the host."""
     seam = Devices(form, jax.devices()[:devices])
     gan = train_step.build(config, devices)
-    pipeline = Pipeline(config, data.load(config.data, 8), seam, 1)
+    pipeline = Pipeline(
+        Feed.of(config, config.train.d_steps_per_g_step), data.load(config.data, 8), seam
+    )
     program = seam.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
     state = seam.create(functools.partial(train_step.init, gan))
-    batches, history = pipeline.batches(0), []
+    batches, history = pipeline.batches((step, 1) for step in range(steps)), []
     for _ in range(steps):
         state, scalars = program(state, pipeline.data, next(batches))
         history.append(seam.fetch(scalars))

@@ -11,7 +11,7 @@ from support.poisoned import BATCH, bad_steps
 from support.tiny import CONFIG, changed, same_bits
 
 from sagan import data
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.parallel.devices import Devices
 from sagan.tasks.gan import step as train_step
 from sagan.tasks.gan.losses import LOSSES
@@ -29,10 +29,17 @@ DENSE = changed(
 def play(gan, dispatches, *, per_dispatch=1, devices=1, gated=True):
     """Gives the states before and after each dispatch, and all that each returned."""
     seam = Devices(devices=jax.devices()[:devices])
-    pipeline = Pipeline(gan.config, data.load(gan.config.data, 8), seam, per_dispatch)
+    pipeline = Pipeline(
+        Feed.of(gan.config, gan.config.train.d_steps_per_g_step),
+        data.load(gan.config.data, 8),
+        seam,
+    )
     program = functools.partial(train_step.program, gan, gated=gated)
     program = seam.compile(program, Pipeline.BATCH_AXIS)
-    state, batches = seam.create(functools.partial(train_step.init, gan)), pipeline.batches(0)
+    state, batches = (
+        seam.create(functools.partial(train_step.init, gan)),
+        pipeline.batches((step, per_dispatch) for step in range(0, 1000, per_dispatch)),
+    )
     states, returned = [seam.fetch(state)], []
     for _ in range(dispatches):
         state, scalars = program(state, pipeline.data, next(batches))

@@ -161,7 +161,11 @@ def program(
         keys = jax.vmap(
             lambda n: index_keys(jax.random.fold_in(key, n), first_index(size), size, AUGMENT)
         )(numbers)
-        moved, scalars = train_step(gan, state, decode(gan.config, whole, batch, keys))
+        moved, scalars = train_step(
+            gan,
+            state,
+            decode(gan.config.data, gan.config.model.num_classes is not None, whole, batch, keys),
+        )
         if not gated:
             return moved, scalars
         kept, report = gate.keep_finite(state, moved, scalars)

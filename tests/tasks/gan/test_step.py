@@ -12,7 +12,7 @@ from support.tiny import CONFIG, changed, play, same_bits
 
 from sagan import data
 from sagan.bench.game import Game
-from sagan.data.pipeline import Pipeline
+from sagan.data.pipeline import Feed, Pipeline
 from sagan.models.layers import spectral
 from sagan.parallel import jaxprs
 from sagan.parallel.devices import Devices
@@ -66,7 +66,11 @@ def test_one_step_follows_its_description(played):
     start = jax.jit(functools.partial(train_step.init, gan))()
     images, labels = data.read(data.load(config.data, 8), range(512))
     seam = Devices(devices=jax.devices()[:1])
-    batch = next(Pipeline(config, data.load(config.data, 8), seam, 1).batches(0))
+    batch = next(
+        Pipeline(
+            Feed.of(config, config.train.d_steps_per_g_step), data.load(config.data, 8), seam
+        ).batches([(0, 1)])
+    )
     chosen = np.asarray(batch["index"])[0, 0]
     real = jnp.asarray(images[chosen].astype(np.float32) * (2 / 255) - 1)
     label = jnp.asarray(labels[chosen])
@@ -183,10 +187,10 @@ def test_bfloat16_computes_with_float32_parameters():
 
 def test_two_steps_in_one_dispatch_are_two_steps(played):
     seam = Devices(devices=jax.devices()[:1])
-    pipeline = Pipeline(CONFIG, data.load(CONFIG.data, 8), seam, 2)
+    pipeline = Pipeline(Feed.of(CONFIG, 2), data.load(CONFIG.data, 8), seam)
     program = seam.compile(functools.partial(train_step.program, played[0]), Pipeline.BATCH_AXIS)
     state = seam.create(functools.partial(train_step.init, played[0]))
-    state, scalars = program(state, pipeline.data, next(pipeline.batches(0)))
+    state, scalars = program(state, pipeline.data, next(pipeline.batches([(0, 2)])))
     one_by_one, history = play(CONFIG, 2)
     for name in ("loss/d", "loss/g"):
         assert float(scalars[name]) == pytest.approx(float(history[1][name]), rel=1e-4)
