@@ -121,7 +121,7 @@ def _events(
     sheet = np.random.default_rng(0).integers(0, 256, (16 * columns, size, size, 3), np.uint8)
     labels = np.repeat(np.arange(16), columns)
     say("saving a checkpoint")
-    checkpoints = Checkpoints(workdir, game.config, lambda: ())
+    checkpoints = Checkpoints(workdir, game.config.checkpoint, lambda: ())
     checkpoints.save(1, game.devices.to_global(state), {"none": jnp.zeros(1)}, {})
     checkpoints.wait()
     checkpoints.close()

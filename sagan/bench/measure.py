@@ -122,7 +122,7 @@ def _features(repeats: int) -> dict[str, Any]:
 def _checkpoints(game: Game, state: Any) -> dict[str, Any]:
     say("checkpoints")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), game.config, lambda: ())
+        checkpoints = Checkpoints(Path(folder), game.config.checkpoint, lambda: ())
         begin = time.perf_counter()
         checkpoints.save(1, state, {"none": jnp.zeros(1)}, {})
         blocked = time.perf_counter() - begin

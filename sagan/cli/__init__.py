@@ -90,7 +90,7 @@ def _status(error: Exception) -> int:
     traceback.print_exception(error)
     if meaning is None:
         return 1
-    print(f"sagan: {meaning.said}", file=sys.stderr)
+    print(f"sagan: {meaning.text}", file=sys.stderr)
     return meaning.status
 
 

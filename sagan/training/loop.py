@@ -118,7 +118,9 @@ class _Run:
         several = jax.default_backend() != "cpu" and step % config.train.steps_per_dispatch == 0
         self.per_dispatch = config.train.steps_per_dispatch if several else 1
         gan = train_step.build(config, devices.count)
-        self.checkpoints = Checkpoints(workdir, config, lambda: self.guard.worth_keeping())
+        self.checkpoints = Checkpoints(
+            workdir, config.checkpoint, lambda: self.guard.worth_keeping()
+        )
         self.saved, self.unscored = step if step else None, False
         self.evaluator = None
         if config.eval.every_steps or config.eval.at_end:
