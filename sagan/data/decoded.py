@@ -15,7 +15,7 @@ from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
 from sagan.files.progress import Progress
 
-_MIN_CACHED_IMAGES = 5000  # decoding fewer again is faster than looking them up in the cache
+MIN_CACHED_IMAGES = 5000  # decoding fewer again is faster than looking them up in the cache
 _PROGRESS_IMAGES = 500
 
 
@@ -71,7 +71,7 @@ def _decode(
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Returns images, labels, and why each image that was replaced could not be read."""
     shape = (len(source), image_size, image_size, 3)
-    if len(source) <= _MIN_CACHED_IMAGES:
+    if len(source) <= MIN_CACHED_IMAGES:
         images, labels = np.empty(shape, np.uint8), np.empty(len(source), np.int32)
         return images, labels, _fill(source, images, labels, tolerant)
     folder = cache.folder() / "data"
@@ -142,7 +142,7 @@ def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool
     Returns: why each unreadable image cannot be read.
     """
     bad = {}
-    progress = Progress("reading", len(source), enabled=len(source) > _MIN_CACHED_IMAGES)
+    progress = Progress("reading", len(source), enabled=len(source) > MIN_CACHED_IMAGES)
     for index in range(len(source)):
         try:
             example = source[index]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config import Config
+from sagan.config.exit_codes import CRASH, Failure
 from sagan.config.fields import require
 from sagan.evaluation import ScoredTask, Scorer, ScoreSpec, presentation, results
 from sagan.parallel import processes
@@ -15,8 +16,10 @@ from sagan.runs import checkpoint
 _POLL_SECONDS = 10.0
 
 
-class UnfiledError(Exception):
+class UnfiledError(Failure):
     """Scores were computed, but could not be written to the work directory."""
+
+    exit_code = CRASH
 
 
 def score_run(

@@ -25,10 +25,14 @@ class Training:
         self.task = tasks.build(config, devices)
         if change is not None:
             change(self.task)
-        source = data.load(config.data, config.model.image_size)
-        self.pipeline = Pipeline(Feed.of(config, self.task.batches_per_step), source, self.devices)
+        self.pipeline = self.open_pipeline(config)
         program = dispatch.bind(self.task, decoder_of(config), **options)
         self.program = self.devices.compile(program, Pipeline.BATCH_AXIS)
+
+    def open_pipeline(self, config):
+        """Opens the config's data for these devices."""
+        source = data.load(config.data, config.model.image_size)
+        return Pipeline(Feed.of(config, self.task.batches_per_step), source, self.devices)
 
     def start(self):
         """Returns the first state."""

@@ -147,7 +147,7 @@ def test_what_cannot_be_scored_is_refused_before_training(tmp, capsys):
 
 
 def test_images_of_other_classes_are_another_run(straight):
-    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight), set)
+    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight).checkpoint, set)
     checkpoints.require_classes(20, ("hue0", "hue1", "hue2", "hue3"))
     with pytest.raises(checkpoint.CheckpointError, match=r"hue3 \(4\); .* now of a, b \(2\)"):
         checkpoints.require_classes(20, ("a", "b"))

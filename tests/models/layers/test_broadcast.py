@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from sagan.models.layers.share import share
 
 SHAPE = (2, 5, 7, 3)
