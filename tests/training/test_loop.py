@@ -15,7 +15,7 @@ import pytest
 from support.runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import cli
-from sagan.bench import flops
+from sagan.parallel import chips
 from sagan.evaluation import evaluate
 from sagan.runs import checkpoint
 from sagan.tasks.gan import sampler
@@ -201,7 +201,7 @@ def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics
 
 
 def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
-    monkeypatch.setitem(flops.PEAK_FLOPS, jax.devices()[0].device_kind, 1e12)
+    monkeypatch.setitem(chips.CHIPS, jax.devices()[0].device_kind, chips.Chip(1e12))
     workdir = tmp / "scored"
     words = [
         "train", "debug", "train.steps=8", "checkpoint.every_steps=2", "checkpoint.keep=1",

@@ -11,7 +11,7 @@ import pytest
 from support.tiny import CONFIG, changed, play, same_bits
 
 from sagan import data
-from sagan.bench.game import Game
+from sagan.bench.setup import Setup
 from sagan.data.pipeline import Pipeline
 from sagan.models.layers import spectral
 from sagan.parallel import jaxprs
@@ -218,8 +218,9 @@ CONVOLVED = "nn.Conv(3, (3, 3))(image).reshape"
 
 
 def _loops(config):
-    game = Game(config)
-    lowered = game.compile().lower(game.create(), game.pipeline.data, next(game.batches))
+    setup = Setup(config)
+    arguments = setup.create(), setup.pipeline.data, next(setup.batches)
+    lowered = setup.compile(setup.dispatch()).lower(*arguments)
     return lowered.as_text().count("stablehlo.while")
 
 
