@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan.bench import flops
+from sagan.parallel import flops
 from sagan.models.layers import attend
 from sagan.models.layers.attention import SelfAttention
 
