@@ -1,8 +1,8 @@
-"""Plays the tiny game in several arrangements of this process's devices; for test_parallel.
+"""Trains the tiny config in several arrangements of this process's devices; for test_parallel.
 
 Run: python parallel_run.py FOLDER STEPS SEEDS FORM:DEVICES ...
 Writes FORM-DEVICES-SEED.npz (state, scalars of every step, samples) and FORM-DEVICES.json (the
-collectives of the compiled step, and each device's FLOPs for a batch that is worth dividing).
+collectives of the compiled step, and the FLOPs of each device for a batch of 64).
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ from sagan.parallel.devices import Devices
 from sagan.tasks.gan import sampler
 from sagan.tasks.gan import step as train_step
 
-# Adam divides a gradient by its own size. Where the true gradient is 0 (a bias in front of batch
-# norm) what is left is rounding, and Adam makes it a step of the learning rate in a random
-# direction. With this epsilon rounding stays rounding.
+# Adam divides a gradient by its own size. Where the true gradient is 0, as for a bias in front of
+# batch norm, only rounding errors are left, which Adam scales up to the learning rate. A larger
+# epsilon keeps them small.
 GAME = changed(
     CONFIG,
     optim={"epsilon": 1e-4},
@@ -35,7 +35,7 @@ _COLLECTIVE = re.compile(r" ([a-z][a-z-]*)\(.*(?:replica_groups|source_target_pa
 
 
 class Arrangement:
-    """A game on so many devices; its step is compiled once for all seeds."""
+    """A training on `count` devices; its step is compiled once for all seeds."""
 
     def __init__(self, config, form, count):
         self.config, self.seam = config, Devices(form, jax.devices()[:count])

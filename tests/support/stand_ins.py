@@ -1,4 +1,4 @@
-"""A network and a sampler that cost nothing, for tests of what is around them."""
+"""A fast network and a fast sampler, for tests of the code around them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ SIZE = 8
 
 
 class Cheap:
-    """Stands in for a network: each output is a fixed random projection of the image."""
+    """Replaces a network: each output is a fixed random projection of the image."""
 
     name = "cheap"
     widths = {"pool": 6, "logits_unbiased": 6, "pool_768": 4}
@@ -50,5 +50,5 @@ class FakeSampler:
 
 
 def filed(workdir: Path, step: int) -> dict:
-    """Reads a step's scores as anybody would."""
+    """Reads the scores of a step from its file."""
     return json.loads((workdir / "eval" / f"{step}.json").read_text())
