@@ -120,7 +120,7 @@ def test_row_3_a_worker_is_killed(start):
 
 
 def test_row_3_a_worker_is_killed_while_others_wait_for_it_to_save(environment, tmp_path):
-    """3: the same if they notice it in a collective of Orbax, which is not reported as a disk error."""
+    """3: the same if they notice it in a collective of Orbax, not reported as a disk error."""
     job = Job(tmp_path / "run", environment, 2, late=1)
     try:
         runs.wait_until(job.late.exists, *job.processes)

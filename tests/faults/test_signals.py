@@ -112,7 +112,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
 
 
 def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
-    """7: a SIGTERM to a process group, passed on by a parent, counts once; a later one is the second."""
+    """7: a SIGTERM to a process group, and passed on, counts once; a later one is a second."""
     program = (
         "import time\nfrom sagan.training.stop import StopRequest\n"
         "with StopRequest():\n    print(flush=True)\n    time.sleep(60)"
