@@ -14,7 +14,7 @@ from sagan.runs import checkpoint
 pytestmark = pytest.mark.faults
 
 POISONED = [
-    "model.name=poisoned", "model.num_classes=none", f"train.batch_size={BATCH}",
+    "model.name=support.poisoned", "model.num_classes=none", f"train.batch_size={BATCH}",
     "data.flip=false", "checkpoint.statistics_batches=1",
 ]  # fmt: skip
 # So high a learning rate drives tanh to its limits by the biases alone, equally for all latents.
@@ -42,7 +42,7 @@ def test_row_22_nan_in_the_discriminator(environment, tmp_path):
     """22: nothing poisoned; skip that data, ≤ N times; exit 3, with the history."""
     bad = bad_steps(20)
     assert len(bad) == 4 and bad[2] > 10  # each epoch has five steps
-    words = [*POISONED, "data.name=poisoned"]
+    words = [*POISONED, "data.name=support.poisoned"]
     straight, workdir = tmp_path / "straight", tmp_path / "run"
 
     done = runs.finish(runs.command(straight, *words), environment)

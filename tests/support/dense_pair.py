@@ -1,6 +1,6 @@
 """Two networks of a layer each, where a test is about the loop and should not wait for tracing.
 
-Used by name: `model.name=dense_pair`. All kinds of state are there: a class per row, batch
+Used by name: `model.name=support.dense_pair`. All kinds of state are there: a class per row, batch
 statistics, kernels to normalise spectrally.
 """
 

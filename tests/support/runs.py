@@ -15,16 +15,14 @@ OVERRIDES = [
     "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
     "checkpoint.keep=10",
 ]  # fmt: skip
-SMALL = ["model.name=dense_pair", "checkpoint.statistics_batches=1"]
-HERE = Path(__file__).parent
+SMALL = ["model.name=support.dense_pair", "checkpoint.statistics_batches=1"]
+TESTS = Path(__file__).parents[1]
 PATIENCE = 300  # seconds to wait for anything; generous, for a busy machine
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
     """Returns variables for one device, fast compiles, test modules, and caches under `cache`."""
-    path = os.pathsep.join(
-        filter(None, (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")))
-    )
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     return os.environ | {
         "PYTHONPATH": path,
         "XLA_FLAGS": "",
