@@ -119,3 +119,12 @@ def test_a_process_whose_directory_was_taken_over_ends(tmp_path):
     _, text = process.communicate(timeout=30)
     assert process.returncode == 4 and "host far, process 7" in text
     assert json.loads(path.read_text())["token"] == "other"
+
+
+def test_it_is_released_when_the_process_ends_itself(tmp_path):
+    program = (
+        "import pathlib, sys; from sagan.parallel import processes; from sagan.runs import lock\n"
+        "lock.Lock(pathlib.Path(sys.argv[1]), 'mine', 600).__enter__(); processes.exit_now(42)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 42
+    assert list(tmp_path.iterdir()) == []
