@@ -188,7 +188,13 @@ def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics
         return original(config, ema, stats, batches=batches)
 
     monkeypatch.setattr(sampler, "refresh", refresh)
-    words = ["train", "debug", "model.name=dense_pair", "train.steps=2", "sample.every_steps=2"]
+    words = [
+        "train",
+        "debug",
+        "model.name=support.dense_pair",
+        "train.steps=2",
+        "sample.every_steps=2",
+    ]
     words += ["checkpoint.every_steps=2", "optim.ema_decay=0.0", "optim.ema_start_step=0"]
     assert cli.main([*words, "--workdir", str(tmp / "sheets")]) == 0
     assert {p.name for p in (tmp / "sheets" / "samples").iterdir()} == {"0.png", "2.png"}
