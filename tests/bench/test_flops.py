@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from sagan.bench.game import Game
 from support.tiny import CONFIG
 
 from sagan.bench import flops
-from sagan.bench.game import Game
 from sagan.config import replace
 from sagan.models.layers import conv, spectral
 

@@ -63,15 +63,11 @@ def test_a_vector_gives_gain_and_bias_by_linear_maps():
         "bias": (5, 8),
     }
     apply = functools.partial(layer.apply, variables, train=True, mutable=["batch_stats"])
-    y, moved = apply(x, vector)
-    plain, expected_stats = NORM(None).init_with_output(jax.random.key(0), x, None, train=True)
+    y, _ = apply(x, vector)
+    plain, _ = NORM(None).init_with_output(jax.random.key(0), x, None, train=True)
     gain, bias = (vector @ maps[name] for name in ("scale", "bias"))
     expected = plain * (1 + gain)[:, None, None] + bias[:, None, None]
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_array_equal(
-        moved["batch_stats"]["statistics"]["mean"],
-        expected_stats["batch_stats"]["statistics"]["mean"],
-    )
     np.testing.assert_allclose(apply(x, jnp.zeros((4, 5)))[0], plain, atol=1e-6)
 
 
