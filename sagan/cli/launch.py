@@ -9,7 +9,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "launch",
         help="start a job on this machine, a cluster or a cloud",
         description="Start a job. The same run id is the same work directory: launching again "
-        "resumes. launch/README.md leads from nothing to a job on each target.",
+        "resumes. docs/launching.md leads from nothing to a job on each target.",
     )
     targets = verb.add_subparsers(dest="target", metavar="TARGET", required=True)
     for name, (add, text) in _TARGETS.items():
