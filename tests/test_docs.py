@@ -29,12 +29,17 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`(?:python )?((?:sagan|tests|configs|launch|docs)/[\w./-]*)[^`]*`")
 
 # Run from outside these tests: the first two by .ci/run, which they are the essence of.
-ELSEWHERE = {"pip install -e .", 'pip install -e ".[test]"', 'pytest -n 2 -m "not slow and not faults"'}
+ELSEWHERE = {
+    "pip install -e .",
+    'pip install -e ".[test]"',
+    'pytest -n 2 -m "not slow and not faults"',
+}
 
 TINY = ["train.batch_size=8", "log.every_steps=1", "checkpoint.statistics_batches=1"]
-DIGITS = [*TINY, "model.g_channels=4", "model.d_channels=4", "train.steps=2", "eval.num_images=100"]
-PICTURES = [*TINY, "model.image_size=8", "model.attention=8", "model.g_channels=8",
-            "model.d_channels=8", "train.steps=1", "sample.every_steps=1"]  # fmt: skip
+DIGITS = [*TINY, "model.g_channels=4", "model.d_channels=4", "train.steps=2",
+          "eval.num_images=100"]  # fmt: skip
+PICTURES = [*TINY, "model.image_size=8", "model.attention=8", "model.attention_d=4",
+            "model.g_channels=4", "model.d_channels=4", "train.steps=1", "sample.every_steps=1"]  # fmt: skip
 # The first words of a command as it is written, and the words added to run it in seconds. The
 # first that fits counts.
 SMALLER = {

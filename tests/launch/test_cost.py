@@ -3,11 +3,12 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
 from sagan.config import ConfigError
-from sagan.launch import cost, launch_folder
+from sagan.launch import cost
 
 NO_LATENCY = {"base_seconds": 0.0, "inside_seconds": 0.0, "between_seconds": 0.0}
 
