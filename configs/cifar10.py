@@ -10,25 +10,15 @@ Recipe: hinge, 5 D steps, Adam 2e-4 (0, 0.9), EMA 0.9999 from step 1000.
 Data: Krizhevsky 2009.
 """
 
-from sagan.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from sagan.config import Config, make
 
 
 def get_config() -> Config:
-    return Config(
+    return make(
         name="cifar10",
-        data=DataConfig(name="tfds/cifar10", flip=True),
-        model=ModelConfig(image_size=32, num_classes=10, attention=(16,)),
-        optim=OptimConfig(
+        data=dict(name="tfds/cifar10", flip=True),
+        model=dict(image_size=32, num_classes=10, attention=(16,)),
+        optim=dict(
             g_learning_rate=2e-4,
             d_learning_rate=2e-4,
             beta1=0.0,
@@ -36,11 +26,9 @@ def get_config() -> Config:
             ema_decay=0.9999,
             ema_start_step=1000,
         ),
-        train=TrainConfig(
-            steps=100_000, batch_size=64, d_steps_per_g_step=5, steps_per_dispatch=10
-        ),
-        log=LogConfig(every_steps=100),
-        sample=SampleConfig(every_steps=1000),
-        checkpoint=CheckpointConfig(every_steps=1000, statistics_batches=100),
-        eval=EvalConfig(metrics=("fid", "is"), num_images=50_000),
+        train=dict(steps=100_000, batch_size=64, d_steps_per_g_step=5, steps_per_dispatch=10),
+        log=dict(every_steps=100),
+        sample=dict(every_steps=1000),
+        checkpoint=dict(every_steps=1000, statistics_batches=100),
+        eval=dict(metrics=("fid", "is"), num_images=50_000),
     )

@@ -7,13 +7,8 @@ Expect: not measured here.
 Against `cifar10`: no attention in either network; all else the same.
 """
 
-import dataclasses
-
-from sagan.config import Config
-from sagan.config.presets import preset
+from sagan.config import Config, preset, replace
 
 
 def get_config() -> Config:
-    sagan = preset("cifar10")
-    model = dataclasses.replace(sagan.model, attention=())
-    return dataclasses.replace(sagan, name="cifar10_sngan", model=model)
+    return replace(preset("cifar10"), name="cifar10_sngan", model={"attention": ()})

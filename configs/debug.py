@@ -5,32 +5,22 @@ Hardware: anything.
 Expect: discs of four hues, barely; 20 steps in a few seconds after compiling.
 """
 
-from sagan.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from sagan.config import Config, make
 
 
 def get_config() -> Config:
-    return Config(
+    return make(
         name="debug",
-        data=DataConfig(name="synthetic", flip=True),
-        model=ModelConfig(
+        data=dict(name="synthetic", flip=True),
+        model=dict(
             image_size=8, g_channels=8, d_channels=8, z_dim=16, attention=(8,), attention_d=(4,)
         ),
-        optim=OptimConfig(ema_decay=0.9, ema_start_step=0),
-        train=TrainConfig(steps=20, batch_size=16),
-        log=LogConfig(every_steps=5),
-        sample=SampleConfig(every_steps=10),
-        checkpoint=CheckpointConfig(every_steps=10, statistics_batches=4),
-        eval=EvalConfig(
+        optim=dict(ema_decay=0.9, ema_start_step=0),
+        train=dict(steps=20, batch_size=16),
+        log=dict(every_steps=5),
+        sample=dict(every_steps=10),
+        checkpoint=dict(every_steps=10, statistics_batches=4),
+        eval=dict(
             features="classifier",
             metrics=("classifier_fid",),
             num_images=256,

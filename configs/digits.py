@@ -5,24 +5,14 @@ Hardware: two CPU cores; nothing to download (the data come with scikit-learn).
 Expect: digits a person reads at once in five minutes; scores at the end.
 """
 
-from sagan.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from sagan.config import Config, make
 
 
 def get_config() -> Config:
-    return Config(
+    return make(
         name="digits",
-        data=DataConfig(name="digits"),
-        model=ModelConfig(
+        data=dict(name="digits"),
+        model=dict(
             image_size=8,
             num_classes=10,
             z_dim=32,
@@ -31,7 +21,7 @@ def get_config() -> Config:
             attention=(8,),
             attention_d=(4,),
         ),
-        optim=OptimConfig(
+        optim=dict(
             g_learning_rate=4e-4,
             d_learning_rate=8e-4,
             beta1=0.0,
@@ -39,11 +29,11 @@ def get_config() -> Config:
             ema_decay=0.995,
             ema_start_step=100,
         ),
-        train=TrainConfig(steps=1500, batch_size=64),
-        log=LogConfig(every_steps=50),
-        sample=SampleConfig(every_steps=500),
-        checkpoint=CheckpointConfig(every_steps=500, statistics_batches=32),
-        eval=EvalConfig(
+        train=dict(steps=1500, batch_size=64),
+        log=dict(every_steps=50),
+        sample=dict(every_steps=500),
+        checkpoint=dict(every_steps=500, statistics_batches=32),
+        eval=dict(
             at_end=True,
             features="classifier",
             metrics=("classifier_fid", "classifier_score", "class_accuracy"),

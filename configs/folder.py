@@ -5,28 +5,18 @@ Hardware: one accelerator for a few thousand images.
 Expect: depends on the images; `sagan check folder data.dir=FOLDER` first.
 """
 
-from sagan.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from sagan.config import Config, make
 
 
 def get_config() -> Config:
-    return Config(
+    return make(
         name="folder",
-        data=DataConfig(name="folder", flip=True),
-        model=ModelConfig(image_size=64, attention=(32,)),
-        optim=OptimConfig(beta2=0.999, ema_decay=0.999, ema_start_step=1000),
-        train=TrainConfig(steps=100_000, batch_size=64),
-        log=LogConfig(every_steps=100),
-        sample=SampleConfig(every_steps=1000),
-        checkpoint=CheckpointConfig(every_steps=1000),
-        eval=EvalConfig(metrics=("fid", "is"), num_images=10_000),
+        data=dict(name="folder", flip=True),
+        model=dict(image_size=64, attention=(32,)),
+        optim=dict(beta2=0.999, ema_decay=0.999, ema_start_step=1000),
+        train=dict(steps=100_000, batch_size=64),
+        log=dict(every_steps=100),
+        sample=dict(every_steps=1000),
+        checkpoint=dict(every_steps=1000),
+        eval=dict(metrics=("fid", "is"), num_images=10_000),
     )

@@ -10,17 +10,13 @@ Against `imagenet128_paper`: attention at 64, EMA 0.999 from step 2000, Adam's b
     on accelerators; that it ends as well is not proven at this size, so it is not the default.
 """
 
-import dataclasses
-
-from sagan.config import Config
-from sagan.config.presets import preset
+from sagan.config import Config, preset, replace
 
 
 def get_config() -> Config:
-    paper = preset("imagenet128_paper")
-    return dataclasses.replace(
-        paper,
+    return replace(
+        preset("imagenet128_paper"),
         name="imagenet128",
-        model=dataclasses.replace(paper.model, attention=(64,)),
-        optim=dataclasses.replace(paper.optim, beta2=0.999, ema_decay=0.999, ema_start_step=2000),
+        model={"attention": (64,)},
+        optim={"beta2": 0.999, "ema_decay": 0.999, "ema_start_step": 2000},
     )

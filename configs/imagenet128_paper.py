@@ -11,32 +11,18 @@ Deviation: the discriminator moves before the generator; batch statistics are ov
     (the authors' over 64 images on each).
 """
 
-from sagan.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from sagan.config import Config, make
 
 
 def get_config() -> Config:
-    return Config(
+    return make(
         name="imagenet128_paper",
-        data=DataConfig(name="tfds/imagenet2012"),
-        model=ModelConfig(
-            image_size=128, num_classes=1000, attention=(32,), batch_norm_decay=0.999
-        ),
-        optim=OptimConfig(
-            g_learning_rate=1e-4, d_learning_rate=4e-4, beta1=0.0, beta2=0.9, ema_decay=0.0
-        ),
-        train=TrainConfig(steps=1_000_000, batch_size=256),
-        log=LogConfig(every_steps=100),
-        sample=SampleConfig(every_steps=5000),
-        checkpoint=CheckpointConfig(every_steps=5000, keep_every_steps=100_000),
-        eval=EvalConfig(metrics=("fid", "is"), num_images=50_000),
+        data=dict(name="tfds/imagenet2012"),
+        model=dict(image_size=128, num_classes=1000, attention=(32,), batch_norm_decay=0.999),
+        optim=dict(g_learning_rate=1e-4, d_learning_rate=4e-4, beta1=0.0, beta2=0.9, ema_decay=0.0),
+        train=dict(steps=1_000_000, batch_size=256),
+        log=dict(every_steps=100),
+        sample=dict(every_steps=5000),
+        checkpoint=dict(every_steps=5000, keep_every_steps=100_000),
+        eval=dict(metrics=("fid", "is"), num_images=50_000),
     )

@@ -1,6 +1,6 @@
-"""How fast the real thing runs here, and whether it runs right.
+"""Measures how fast training and its parts run on this machine, and whether they run right.
 
-Every figure is of the programs that training and evaluation run, on this machine's devices, with
-the config's batch. Without the config's data, synthetic images of the same size take their place
-and the result says so. One file measures one thing; `sagan/_bench_cli.py` chooses.
+What is timed are the programs that training and evaluation run, on all devices of this machine,
+with the config's batch. If the config's data cannot be had, synthetic images of the same size are
+used, and the result says so. Each file measures one thing; `sagan/cli/bench.py` selects it.
 """

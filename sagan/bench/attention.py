@@ -1,4 +1,4 @@
-"""What each form of attention costs, forwards and backwards, as the feature map grows."""
+"""Measures memory and time of each form of attention on feature maps of several sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from sagan.bench import flops, report
+from sagan.bench import report
 from sagan.bench.timing import rate, say, spread, times
 from sagan.models.layers import attend
 from sagan.models.layers.attention import SelfAttention
+from sagan.parallel import flops, platform
 
 SIZES = (16, 32, 64, 128)
 CHANNELS = 64
@@ -19,10 +20,11 @@ BLOCK = 16
 
 
 def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
-    """Times one layer's value and gradient, of the released variant, at every size and form.
+    """Times the value and gradient of one layer, the released variant, at every size and form.
 
-    Returns: `rows`; `temporary_bytes` is what the compiled program needs beside its arguments,
-      `difference_from_full` of the forms that are to equal it that of the gradients, in the 2-norm.
+    Returns: `rows`. `temporary_bytes` is what the compiled program needs beside its arguments.
+      `difference_from_full` is that of the gradients, relative in the 2-norm, for the forms that
+      compute the same as `full`.
     """
     rows = []
     for size in SIZES:
@@ -45,8 +47,8 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
 
 
 def _forms(dtype: str) -> list[str]:
-    """The forms that are a computation of their own here."""
-    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype))
+    """Lists the forms that have an implementation of their own on these devices."""
+    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype), platform.current())
     return [form for form in attend.FORMS if form != "flash" or flash]
 
 
@@ -65,7 +67,7 @@ def _one(
     def loss(params: Any, x: jax.Array) -> jax.Array:
         return (layer.apply({"params": params}, x).astype(jnp.float32) ** 2).mean()  # type: ignore
 
-    # A gate at 0 would let the compiler leave half of the gradient out if it were a constant.
+    # gamma is 0 at first. If the compiler knew that, it could leave out half of the gradient.
     params = params | {"gamma": jnp.float32(0.5)}
     compiled = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).compile()
     found = flops.bytes_of(compiled)
@@ -78,7 +80,7 @@ def _one(
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Plots memory and time against the map's side."""
+    """Plots memory and time against the size of the feature map."""
     panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}
     for form in dict.fromkeys(row["form"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["form"] == form]

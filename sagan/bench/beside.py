@@ -1,7 +1,8 @@
-"""One part of ours beside other programs, by turns, so that both meet the same machine.
+"""Compares one part of `sagan bench` with other programs, in turns.
 
-Each turn is a process of its own that starts, warms up and measures itself; nothing else of ours
-runs meanwhile, and no device memory is held. Imports no jax.
+Turns expose all programs to the same changes of the machine's speed. Each turn is a process of its
+own that starts, warms up and measures itself, while no other one runs or holds device memory.
+Imports no jax.
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sagan.bench import programs
+from sagan.bench import children
 from sagan.bench.timing import quartiles, say
 from sagan.config import ConfigError
 
@@ -23,16 +24,16 @@ RATE = "images_per_second"
 def run(
     words: Sequence[str], commands: Sequence[str], part: str, *, rounds: int, repeats: int
 ) -> dict[str, Any]:
-    """Takes `rounds` turns: `sagan bench WORDS`, then each command.
+    """Takes `rounds` turns of `sagan bench WORDS` and of each command.
 
     Args:
-      words: config and overrides, as typed.
-      commands: each prints, as its last line, a JSON object with `images_per_second`; of training
-        that is real images through the discriminator per second of whole iterations.
-      part: of `sagan bench`, one with a rate: train, sampling, features.
+      words: a config and overrides.
+      commands: each prints, as its last line, a JSON object with `images_per_second`. For training
+        this counts real images through the discriminator per second of whole steps.
+      part: of `sagan bench`; one with a rate: train, sampling or features.
 
-    Returns: ours as `sagan bench` gives it, its rate the median of the turns; and for each command
-      its rates, and ours over its, turn by turn.
+    Returns: the last result of `sagan bench`, with the median rate of all turns; and `beside`, for
+      each command its rates and the ratio of ours to its, by turn.
 
     Raises: ConfigError if a command fails, or prints no such line.
     """
@@ -40,7 +41,7 @@ def run(
     ours += ["--repeats", str(repeats)]
     our_turns, their_turns = [], [[] for _ in commands]
     for turn in range(rounds):
-        say(f"turn {turn + 1} of {rounds}: ours")
+        say(f"turn {turn + 1} of {rounds}: sagan bench")
         our_turns.append(_result(ours, "sagan bench", (part, RATE)))
         for command, found in zip(commands, their_turns, strict=True):
             say(f"turn {turn + 1} of {rounds}: {command}")
@@ -71,9 +72,14 @@ def _compared(command: str, ours: Sequence[float], turns: Sequence[dict[str, Any
 
 
 def _result(command: Sequence[str], name: str, keys: Sequence[str]) -> dict[str, Any]:
-    """Runs a command and reads the last line it prints."""
+    """Runs a command and reads the JSON object in the last line that it prints.
+
+    Args:
+      name: of the command, for error messages.
+      keys: the path to a number > 0 that the object must hold.
+    """
     try:
-        status, printed = programs.run(command, stdout=subprocess.PIPE)
+        status, printed = children.run(command, stdout=subprocess.PIPE)
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from error
     if status:

@@ -1,12 +1,12 @@
-"""What a profile says of the device's time: is it ever idle between two dispatches?"""
+"""Reads from a profile how long the device was idle between dispatches."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# XLA:CPU has no device of its own in a profile; these span its programs.
-_CPU_PROGRAM = "ThunkExecutor::Execute (wait for completion)"
-# Lines of a device; others span gaps (steps) or compute nothing (copies).
+# A profile of XLA:CPU has no plane for the device; these events span its programs.
+CPU_PROGRAM = "ThunkExecutor::Execute (wait for completion)"
+# Lines of a device that compute. Others span gaps (steps), or only copy.
 _COMPUTING = "XLA Modules", "Compute"
 
 Interval = tuple[float, float]
@@ -15,18 +15,18 @@ Interval = tuple[float, float]
 def of_trace(folder: Path) -> dict[str, float]:
     """Reads the first device of the newest profile in `folder`.
 
-    Returns: `busy_share` of the time from the first to the last thing it did, and
-      `longest_idle_seconds` in between; nothing if the profile has none of it.
+    Returns: `busy_share` of the time between its first and its last event, and
+      `longest_idle_seconds`; empty if the profile has no events of a device.
     """
     from jax.profiler import ProfileData
 
     newest = max(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
-    intervals = _of_planes(list(ProfileData.from_file(str(newest)).planes))
+    intervals = device_intervals(list(ProfileData.from_file(str(newest)).planes))
     return gaps(intervals) if intervals else {}
 
 
 def gaps(intervals: Iterable[Interval]) -> dict[str, float]:
-    """Says how much of a span is covered by intervals, which may overlap; all in seconds."""
+    """Returns how much of their span the intervals cover; they are in seconds and may overlap."""
     first, *rest = sorted(intervals)
     (begin, end), busy, longest = first, first[1] - first[0], 0.0
     for low, high in rest:
@@ -36,7 +36,11 @@ def gaps(intervals: Iterable[Interval]) -> dict[str, float]:
     return {"busy_share": busy / (end - begin), "longest_idle_seconds": longest}
 
 
-def _of_planes(planes: Sequence[Any]) -> list[Interval]:
+def device_intervals(planes: Sequence[Any]) -> list[Interval]:
+    """Returns when the first device computed, from the planes of a profile.
+
+    On CPUs these are the programs on the host.
+    """
     devices = sorted((p for p in planes if p.name.startswith("/device:")), key=lambda p: p.name)
     if devices:
         return [_seconds(event) for line in _computing(devices[0]) for event in line.events]
@@ -45,12 +49,12 @@ def _of_planes(planes: Sequence[Any]) -> list[Interval]:
         for plane in planes
         for line in plane.lines
         for event in line.events
-        if event.name == _CPU_PROGRAM
+        if event.name == CPU_PROGRAM
     ]
 
 
 def _computing(device: Any) -> list[Any]:
-    """Lists the lines of programs, or else of streams that compute, or else all."""
+    """Lists the lines of whole programs; if there are none, of compute streams; if none, all."""
     lines = list(device.lines)
     for name in _COMPUTING:
         chosen = [line for line in lines if name in line.name]

@@ -1,4 +1,4 @@
-"""All of a run's parts, each timed alone: training, players, input, checkpoints, sampling."""
+"""Times the parts of a run, each alone: training, updates, input, checkpoints, sampling, …"""
 
 import resource
 import tempfile
@@ -12,14 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sagan import data
-from sagan.bench import guards, training
-from sagan.bench.game import Game
+from sagan.bench import safety, training
+from sagan.bench.setup import Setup
 from sagan.bench.timing import rate, say, times
 from sagan.config import Config
 from sagan.runs.checkpoint import Checkpoints
-from sagan.tasks.gan import sampler
 
-_SAMPLES = 4 * sampler.CHUNK
 _FEATURE_IMAGES = 64
 _READ_IMAGES = 256
 
@@ -29,59 +27,69 @@ def measure(
 ) -> dict[str, Any]:
     """Times the chosen `parts` of one config.
 
+    Args:
+      repeats: timed calls of each part.
+      trace: a folder for a profile of the training step.
+
     Returns:
-      `train.images_per_second`: real images through the discriminator per second of the whole
-      iteration; times are medians of `repeats`, with quartiles, the least and the greatest.
+      A description of the run, and figures by part. `train.images_per_second` counts real images
+      through the discriminator per second of whole steps. Times are medians, with quartiles, the
+      least and the greatest.
     """
-    game = Game(config)
-    result: dict[str, Any] = game.describe()
-    state = game.create()
+    setup = Setup(config)
+    result: dict[str, Any] = setup.describe()
+    state = setup.create()
     if "checkpoint" in parts:
-        result["checkpoint"] = _checkpoints(game, state)
+        result["checkpoint"] = _checkpoints(setup, state)
     if "train" in parts:
-        result["train"], state = training.whole(game, state, repeats, trace)
+        result["train"], state = training.whole(setup, state, repeats, trace)
     if "players" in parts:
-        result["players"], state = training.players(game, state, repeats)
+        result["players"], state = training.updates(setup, state, repeats)
     if "input" in parts:
         consumed = result.get("train", {}).get("images_per_second")
-        result["input"], state = _input(game, state, repeats, consumed)
+        result["input"], state = _input(setup, state, repeats, consumed)
     if "sampling" in parts:
-        result["sampling"] = _sampling(game.config, game.devices.local(state), repeats)
+        say("sampling")
+        count, sample = setup.sampling(state)
+        result["sampling"] = rate(count, times(sample, repeats, "sampling"))
     if "features" in parts:
         result["features"] = _features(repeats)
     if "guard" in parts:
-        result["guard"] = guards.measure(game, repeats)
-    # Kilobytes on Linux; of the host's memory, where the CPU is the device too.
+        result["guard"] = safety.measure(setup, repeats)
+    # Linux gives kilobytes. On CPUs this is also the memory of the device.
     result["host_peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return result
 
 
 def _input(
-    game: Game, state: Any, repeats: int, consumed: float | None
+    setup: Setup, state: Any, repeats: int, consumed: float | None
 ) -> tuple[dict[str, Any], Any]:
-    """Times each stage by which images reach the step, and how many times faster than it each is.
+    """Times the stages by which images reach the training step.
 
-    `read`: one process decodes from the source; `feed`: batches arrive at the devices (of a set
-    that lives there, their indices); `decode`: gathering, augmentation and scaling on the devices.
+    Args:
+      consumed: images per second that training takes; None if that was not measured.
+
+    Returns: figures, and the state. `read` is one process that decodes images from the source.
+      `feed` is the arrival of batches on the devices (of their indices, if the dataset is held
+      there). `decode` is gathering, augmenting and scaling on the devices.
     """
     say("input")
-    chosen = np.arange(min(_READ_IMAGES, len(game.source)))
-    read = times(lambda: data.read(game.source, chosen), repeats, "reading")
-    feed = times(lambda: jax.block_until_ready(next(game.batches)), repeats, "feeding")
-    program, carried = game.compile(training.decoded), [state]
+    chosen = np.arange(min(_READ_IMAGES, len(setup.source)))
+    read = times(lambda: data.read(setup.source, chosen), repeats, "reading")
+    feed = times(lambda: jax.block_until_ready(next(setup.batches)), repeats, "feeding")
+    program, carried = setup.compile(setup.decoding), [state]
 
     def decode() -> None:
-        batch = next(game.batches)
-        carried[0], out = program(carried[0], game.pipeline.data, batch)
+        carried[0], out = program(carried[0], setup.pipeline.data, next(setup.batches))
         jax.block_until_ready(out)
 
     seconds = times(decode, repeats, "decoding")
-    images = game.images_per_dispatch
+    images = setup.images_per_dispatch
     found: dict[str, Any] = {
-        "resident": game.pipeline.resident,
+        "resident": setup.pipeline.resident,
         "read": rate(len(chosen), read),
         "feed": rate(images, feed),
-        "decode": rate(images // game.steps, seconds),
+        "decode": rate(images // setup.steps, seconds),
     }
     found["images_per_second"] = found["feed"]["images_per_second"]
     if consumed:
@@ -90,21 +98,9 @@ def _input(
     return found, carried[0]
 
 
-def _sampling(config: Config, state: Any, repeats: int) -> dict[str, Any]:
-    say("sampling")
-    variables = sampler.refresh(config, state.ema, state.g.stats["spectral_stats"], batches=1)
-    z = sampler.draw_latents(0, np.arange(_SAMPLES), config.model.z_dim)
-    classes = config.model.num_classes
-    labels = None
-    if isinstance(classes, int):
-        labels = (np.arange(_SAMPLES) % classes).astype(np.int32)
-    seconds = times(lambda: sampler.generate(config, variables, z, labels), repeats, "sampling")
-    return rate(_SAMPLES, seconds)
-
-
 def _features(repeats: int) -> dict[str, Any]:
-    """Times the FID Inception network; random weights, since speed does not depend on them."""
-    from sagan.evaluation.features._inception_network import OUTPUTS, Inception
+    """Times the FID Inception network, with random weights: they do not change its speed."""
+    from sagan.evaluation.features.fid_inception.network import OUTPUTS, Inception
     from sagan.evaluation.features.inception import InceptionExtractor
 
     say("features")
@@ -119,10 +115,10 @@ def _features(repeats: int) -> dict[str, Any]:
     return {"network": "inception, 32 px images", **rate(_FEATURE_IMAGES, seconds)}
 
 
-def _checkpoints(game: Game, state: Any) -> dict[str, Any]:
+def _checkpoints(setup: Setup, state: Any) -> dict[str, Any]:
     say("checkpoints")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), game.config, lambda: ())
+        checkpoints = Checkpoints(Path(folder), setup.config.checkpoint)
         begin = time.perf_counter()
         checkpoints.save(1, state, {"none": jnp.zeros(1)}, {})
         blocked = time.perf_counter() - begin
@@ -130,7 +126,7 @@ def _checkpoints(game: Game, state: Any) -> dict[str, Any]:
         saved = time.perf_counter() - begin
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         begin = time.perf_counter()
-        jax.block_until_ready(checkpoints.restore(1, game.devices.abstract(game.make)))
+        jax.block_until_ready(checkpoints.restore(1, setup.devices.abstract(setup.make)))
         restored = time.perf_counter() - begin
         checkpoints.close()
     return {

@@ -1,4 +1,4 @@
-"""What was measured, for people and for scripts: lines, JSON, plots."""
+"""Shows results: as lines and tables for people, as JSON for scripts, as plots."""
 
 import json
 import textwrap
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config import ConfigError
+from sagan.files import tables
 
 _LABEL_WIDTH = 36  # characters
-_LOGARITHMIC = 20  # from this ratio of the longest bar to the shortest
+_LOGARITHMIC_RATIO = 20  # of the longest bar to the shortest, above which the axis is logarithmic
 
 
 def show(results: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Prints a table, or one JSON object (a list for several)."""
+    """Prints lines and tables, or as JSON one object (for several results a list)."""
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else list(results)))
         return
@@ -29,40 +30,25 @@ def _lines(values: Mapping[str, Any], indent: str) -> Iterable[str]:
             yield from _lines(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             yield f"{indent}{name}:"
-            yield from (f"{indent}  {line}" for line in table(value))
+            yield from (f"{indent}  {line}" for line in table(value).splitlines())
         else:
-            yield f"{indent}{name:{max(2, 34 - len(indent))}} {shown(value)}"
+            yield f"{indent}{name:{max(2, 34 - len(indent))}} {tables.shown(value)}"
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Rows with the same keys, in columns."""
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows in columns, one for each key of any row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [keys, *([shown(row.get(key, "")) for key in keys] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-
-
-def shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " … ".join(shown(v) for v in value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, int) or 1000 <= abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return tables.table([[tables.shown(row.get(key, "")) for key in keys] for row in rows], keys)
 
 
 def check_picture(path: Path | None) -> None:
-    """Raises: ConfigError unless `path` can take a picture."""
+    """Raises: ConfigError unless `path` is a .png in a folder that exists."""
     if path is None:
         return
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"--out {path}; wanted a .png")
+        raise ConfigError(f"--out {path}; allowed: a name that ends in .png")
     if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: no folder {path.parent}")
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
 
 
 def curves(
@@ -73,8 +59,10 @@ def curves(
     logarithmic: bool = True,
     title: str = "",
 ) -> None:
-    """Draws one panel for each quantity, in it a curve (x, y) for each name."""
-    from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+    """Draws a panel for each quantity, with a named curve (x, y) for each of its entries."""
+    from matplotlib.figure import (
+        Figure,
+    )  # not pyplot, which has global state and may open a display
 
     figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
     figure.suptitle(title)
@@ -97,7 +85,7 @@ def curves(
 
 
 def bars(path: Path, values: Mapping[str, Any], label: str) -> None:
-    """Draws quantities of one unit beside each other; on a logarithmic axis where they need it."""
+    """Draws a bar for each value; the axis is logarithmic if the values differ much."""
     from matplotlib.figure import Figure
 
     names = [textwrap.fill(name, _LABEL_WIDTH) for name in values]
@@ -105,8 +93,8 @@ def bars(path: Path, values: Mapping[str, Any], label: str) -> None:
     figure = Figure(figsize=(7.5, height + 0.9), layout="constrained")
     axes = figure.add_subplot()
     drawn = axes.barh(names, list(values.values()))
-    axes.bar_label(drawn, [shown(float(v)) for v in values.values()], padding=3, fontsize=8)
-    if max(values.values()) > _LOGARITHMIC * min(values.values()):
+    axes.bar_label(drawn, [tables.shown(float(v)) for v in values.values()], padding=3, fontsize=8)
+    if max(values.values()) > _LOGARITHMIC_RATIO * min(values.values()):
         axes.set_xscale("log")
     axes.margins(x=0.2)
     axes.invert_yaxis()

@@ -1,4 +1,4 @@
-"""How the training step's cost grows with one field of the config."""
+"""Measures the cost of the training step for several values of one field of the config."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ _KEPT = ("images_per_second", "seconds_per_step", "compile_seconds", "flops_per_
 
 
 def configs(config: Config, text: str) -> list[tuple[float, Config]]:
-    """Reads `section.field=a,b,c` into a config for each number.
+    """Returns the numbers of `section.field=a,b,c`, each with a config that has it.
 
-    Raises: ConfigError for anything else, or values that do not fit.
+    Raises: ConfigError if the text has another form, or a value does not fit the field.
     """
     key, _, values = text.partition("=")
     try:
@@ -26,7 +26,11 @@ def configs(config: Config, text: str) -> list[tuple[float, Config]]:
 
 
 def run(base: Config, text: str, repeats: int) -> dict[str, Any]:
-    """Times the training step at every value."""
+    """Times the training step with each of the values.
+
+    Args:
+      text: `section.field=a,b,c`.
+    """
     rows: list[dict[str, Any]] = []
     for value, config in configs(base, text):
         say(f"{text.partition('=')[0]}={value:g}")
@@ -38,6 +42,7 @@ def run(base: Config, text: str, repeats: int) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
+    """Plots speed and, where known, peak memory against the field's values."""
     x = [row["value"] for row in result["rows"]]
 
     def panel(key: str, scale: float = 1.0) -> dict[str, tuple[Sequence[float], Sequence[float]]]:

@@ -1,4 +1,4 @@
-"""Times of repeated calls: their median and spread, and a line that says what is being timed."""
+"""Times repeated calls and summarises the times. Imports no jax."""
 
 import statistics
 import sys
@@ -12,12 +12,12 @@ _START = time.monotonic()
 
 
 def say(what: str) -> None:
-    """Says on stderr what comes next, and how long all has taken so far."""
+    """Prints what comes next on stderr, with the time since the start of the benchmark."""
     print(f"bench {clock(time.monotonic() - _START)}  {what}", file=sys.stderr, flush=True)
 
 
 def times(call: Callable[[], Any], repeats: int, what: str, *, warm: bool = True) -> list[float]:
-    """Seconds of each of `repeats` calls, after one that is not counted."""
+    """Returns the seconds of each of `repeats` calls, after one that is not timed if `warm`."""
     if warm:
         call()
     progress = Progress(what, repeats, unit="calls")
@@ -32,7 +32,7 @@ def times(call: Callable[[], Any], repeats: int, what: str, *, warm: bool = True
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles, least and greatest."""
+    """Returns the median, the quartiles, the least and the greatest of some times."""
     low, _, high = quartiles(seconds)
     return {
         "seconds_median": statistics.median(seconds),
@@ -44,7 +44,7 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def rate(images: int, seconds: Sequence[float]) -> dict[str, Any]:
-    """Images per second: the median, and the quartiles of the calls."""
+    """Returns images per second at the median and at the quartiles of the times."""
     low, middle, high = quartiles(seconds)
     return {
         "images_per_second": images / middle,
@@ -53,6 +53,7 @@ def rate(images: int, seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Returns the lower quartile, the median and the upper quartile."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

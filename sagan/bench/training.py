@@ -1,134 +1,124 @@
-"""Times the training step: whole, and the two players' updates apart."""
+"""Times the training step: all of it, and the updates of the two networks alone."""
 
-import functools
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from sagan.bench import flops, idle
-from sagan.bench.game import Game
+from sagan.bench import idle
+from sagan.bench.setup import Setup
 from sagan.bench.timing import rate, say, spread, times
-from sagan.data.pipeline import Batch, decode
-from sagan.models.layers import spectral
-from sagan.parallel.devices import first_index
-from sagan.tasks.gan import draws
-from sagan.tasks.gan import step as train_step
+from sagan.parallel import chips, flops
+from sagan.parallel.platform import Platform
 
 _TRACED_DISPATCHES = 5
 
 
 def whole(
-    game: Game, state: Any, repeats: int, trace: Path | None = None
+    setup: Setup, state: Any, repeats: int, trace: Path | None = None
 ) -> tuple[dict[str, Any], Any]:
     """Compiles and times the program that training runs.
 
     Args:
       state: donated.
-      trace: a folder for a profile of a few dispatches, as training makes them.
+      trace: a folder for a profile of a few dispatches.
 
-    Returns: figures, and the state after.
+    Returns: figures, and the state after the last step.
     """
-    program = game.compile()
-    batch = next(game.batches)
-    say(f"compiling the training step of {game.config.name}")
-    found = _compile(program, state, game, batch)
+    program = setup.compile(setup.dispatch())
+    batch = next(setup.batches)
+    say(f"compiling the training step of {setup.config.name}")
+    found = _compile(program, state, setup, batch)
     carried = [state]
 
     def step() -> None:
-        carried[0], scalars = program(carried[0], game.pipeline.data, next(game.batches))
+        carried[0], scalars = program(carried[0], setup.pipeline.data, next(setup.batches))
         jax.block_until_ready((carried[0], scalars))
 
-    say("running it")
+    say("running the training step")
     seconds = times(step, repeats, "training")
-    found |= spread(seconds) | rate(game.images_per_dispatch, seconds)
-    found["seconds_per_step"] = found["seconds_median"] / game.steps
+    found |= spread(seconds) | rate(setup.images_per_dispatch, seconds)
+    found["seconds_per_step"] = found["seconds_median"] / setup.steps
     if found.get("flops_per_device"):
         speed = found["flops_per_device"] / found["seconds_median"]
+        kind = setup.platform.device_kind
+        share = chips.share_of_peak(speed, kind)
         found["flops_per_second_per_device"] = speed
-        found["share_of_peak"] = flops.share_of_peak(speed, game.device_kind)
-        found["share_of_measured_matmul"] = speed / flops.measured_matmul(game.config.model.dtype)
-    memory = game.devices.describe_memory() or {}
+        found["share_of_peak"] = f"unknown: no peak known for {kind}" if share is None else share
+        dtype = setup.config.model.dtype
+        found["share_of_measured_matmul"] = speed / measured_matmul(dtype, setup.platform)
+    memory = setup.devices.describe_memory() or {}
     if "peak_bytes_in_use" in memory:
         found["peak_bytes_in_use"] = memory["peak_bytes_in_use"]
     if trace is not None:
         found["trace"] = str(trace)
-        carried[0] = _trace(game, program, carried[0], trace)
+        carried[0] = _trace(setup, program, carried[0], trace)
         found |= idle.of_trace(trace)
     return found, carried[0]
 
 
-def _compile(program: Any, state: Any, game: Game, batch: Any) -> dict[str, Any]:
-    """Compiles ahead, to look at the program; the cache gives it to the first call again."""
+def _compile(program: Any, state: Any, setup: Setup, batch: Any) -> dict[str, Any]:
+    """Compiles the program and counts its arithmetic and memory.
+
+    The first call of `program` takes the compiled program from JAX's cache. So does this function
+    if the program was compiled on this machine before; `compile_seconds` is short then.
+    """
+    arguments = state, setup.pipeline.data, batch
     begin = time.perf_counter()
-    compiled = program.lower(state, game.pipeline.data, batch).compile()
-    # From the cache of compiled programs, if this one was compiled here before.
+    compiled = program.lower(*arguments).compile()
     found: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin}
-    jaxpr = flops.jaxpr_of(program, state, game.pipeline.data, batch)
-    count = flops.of_compiled(compiled, jaxpr)
+    jaxpr = flops.jaxpr_of(program, *arguments)
+    count = flops.of_compiled(compiled, jaxpr, setup.platform)
     if count is not None:
         found["flops_per_device"] = count
         found["matmul_flops_per_device"] = flops.matmuls(jaxpr)
     return found | flops.bytes_of(compiled)
 
 
-def _trace(game: Game, program: Any, state: Any, folder: Path) -> Any:
-    """Profiles dispatches that run ahead of the devices, as in training."""
+def _trace(setup: Setup, program: Any, state: Any, folder: Path) -> Any:
+    """Profiles dispatches without waiting for each one, as the training loop does."""
     say(f"tracing {_TRACED_DISPATCHES} dispatches into {folder}")
     with jax.profiler.trace(str(folder)):
         for _ in range(_TRACED_DISPATCHES):
-            state, _ = program(state, game.pipeline.data, next(game.batches))
+            state, _ = program(state, setup.pipeline.data, next(setup.batches))
         jax.block_until_ready(state)
     return state
 
 
-def players(game: Game, state: Any, repeats: int) -> tuple[dict[str, Any], Any]:
-    """Times one update of each player alone."""
+def updates(setup: Setup, state: Any, repeats: int) -> tuple[dict[str, Any], Any]:
+    """Times one update of each network alone.
+
+    Returns: figures of `discriminator` and `generator`, and the state after the last update.
+    """
     found = {}
-    for name, program in (("discriminator", _only_d), ("generator", _only_g)):
+    programs = {"discriminator": setup.discriminator_update, "generator": setup.generator_update}
+    for name, program in programs.items():
         say(f"compiling the update of the {name} alone")
-        compiled, carried = game.compile(program), [state]
+        compiled, carried = setup.compile(program), [state]
 
         def step(compiled: Any = compiled, carried: list[Any] = carried) -> None:
-            batch = next(game.batches)
-            carried[0], scalars = compiled(carried[0], game.pipeline.data, batch)
+            batch = next(setup.batches)
+            carried[0], scalars = compiled(carried[0], setup.pipeline.data, batch)
             jax.block_until_ready((carried[0], scalars))
 
         seconds = times(step, repeats, name)
-        found[name] = spread(seconds) | rate(game.config.train.batch_size, seconds)
+        found[name] = spread(seconds) | rate(setup.config.train.batch_size, seconds)
         state = carried[0]
     return found, state
 
 
-def _only_d(gan: train_step.Gan, state: train_step.TrainState, data: Any, batches: Any) -> Any:
-    real = jax.tree.map(lambda x: x[0], _decoded(gan, state, data, batches))
-    vectors = spectral.iterate(state.g.params, state.g.stats["spectral_stats"])
-    weights = spectral.normalize(state.g.params, vectors)
-    key = jax.random.wrap_key_data(state.key)
-    d, scalars = train_step._update_d(gan, weights, state.g.stats, state.d, key, real)
-    return state._replace(d=d), scalars
+def measured_matmul(dtype: str, platform: Platform) -> float:
+    """Measures the speed of large square matrix products in `dtype`, in FLOP/s of one device."""
+    size, products = (2048, 2) if platform.backend == "cpu" else (8192, 8)
+    x, w = jax.random.normal(jax.random.key(0), (2, size, size))
+    # Scaled so that products of products neither grow nor vanish.
+    factors = x.astype(dtype), (w / math.sqrt(size)).astype(dtype)
 
+    @jax.jit
+    def chain(x: jax.Array, w: jax.Array) -> jax.Array:  # several, so that launching costs nothing
+        return jax.lax.fori_loop(0, products, lambda _, x: x @ w, x)
 
-def _only_g(gan: train_step.Gan, state: train_step.TrainState, data: Any, batches: Any) -> Any:
-    size = jax.tree.leaves(batches)[0].shape[2]
-    vectors = spectral.iterate(state.g.params, state.g.stats["spectral_stats"])
-    key = jax.random.wrap_key_data(state.key)
-    g, scalars = train_step._update_g(gan, state.g, state.d, vectors, key, size)
-    return state._replace(g=g), scalars
-
-
-def decoded(gan: train_step.Gan, state: train_step.TrainState, data: Any, batches: Any) -> Any:
-    """The program's input alone: what the step's images are made by, and no step."""
-    return state, jax.tree.map(lambda x: x.sum(), _decoded(gan, state, data, batches).image)
-
-
-def _decoded(gan: train_step.Gan, state: train_step.TrainState, data: Any, batches: Any) -> Batch:
-    batch = jax.tree.map(lambda x: x[0], batches)
-    updates, size = jax.tree.leaves(batch)[0].shape[:2]
-    key = jax.random.wrap_key_data(state.key)
-    make = functools.partial(draws.index_keys, begin=first_index(size), size=size)
-    keys = jax.vmap(lambda n: make(jax.random.fold_in(key, n), stream=draws.AUGMENT))(
-        jax.numpy.arange(updates)
-    )
-    return decode(gan.config, data, batch, keys)
+    seconds = times(lambda: chain(*factors).block_until_ready(), 5, "matrix products")
+    return products * 2.0 * size**3 / min(seconds)

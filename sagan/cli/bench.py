@@ -1,7 +1,8 @@
-"""The arguments of `sagan bench`; its work is in `sagan/bench/`."""
+"""`sagan bench`: its arguments, and which of them go together. The work is in `sagan/bench/`."""
 
 import argparse
 import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +11,69 @@ from sagan.config.fields import require
 
 _PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard", "start")
 _USUAL = ("checkpoint", "train", "players", "input", "sampling")
-_COMPARABLE = ("train", "sampling", "features")  # parts that are one rate
+_COMPARABLE = ("train", "sampling", "features")  # parts with a single rate
+# The options of each mode; None is without a mode.
+_OPTIONS: dict[str | None, tuple[str, ...]] = {
+    None: ("parts", "features", "start", "trace", "repeats", "out", "json"),
+    "attention": ("batch_size", "repeats", "out", "json"),
+    "sweep": ("repeats", "out", "json"),
+    "beside": ("parts", "rounds", "repeats", "out", "json"),
+    "against_cpu": ("json",),
+    "against_float32": ("weights", "json"),
+    "suite": ("stages", "limit", "dry_run"),
+}
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb; `args.run(args)` returns the exit status."""
     verb = subparsers.add_parser(
         "bench",
-        help="how fast this machine trains, samples, reads, saves",
+        help="measure how fast this machine trains, samples, reads, saves",
         description="Without a mode: time the parts of training. --json prints one object.",
     )
     verb.add_argument("words", nargs="*", metavar="[CONFIG …] section.field=value")
     modes = verb.add_mutually_exclusive_group()
     modes.add_argument("--attention", action="store_true", help="forms of attention, 16 to 128 px")
     modes.add_argument(
-        "--sweep", metavar="FIELD=A,B,C", help="the step's cost over values: train.batch_size=32,64"
+        "--sweep", metavar="FIELD=A,B,C", help="the training step at train.batch_size=32,64, …"
     )
     modes.add_argument(
         "--beside",
         action="append",
         metavar="COMMAND",
-        help="training, or the one part of --parts, by turns with a command that prints JSON with "
+        help="training, or the one part of --parts, in turns with a command that prints JSON with "
         "images_per_second; may be repeated",
     )
     modes.add_argument(
-        "--against-cpu", action="store_true", help="the same step's numbers here and on the CPU"
+        "--against-cpu", action="store_true", help="compare the numbers of a step with the CPU's"
     )
     modes.add_argument(
         "--against-float32",
         type=Path,
         metavar="DIR",
-        help="train in float32 and bfloat16 with three seeds; do the scores differ? Resumes",
+        help="train in float32 and bfloat16 with three seeds and compare scores; resumes",
     )
-    verb.add_argument(
-        "--parts", type=_parts, default=_USUAL, metavar="A,B", help=f"of {', '.join(_PARTS)}"
+    modes.add_argument(
+        "--suite",
+        type=Path,
+        metavar="DIR",
+        help="all of these on one GPU, trainings and scores, with a page in DIR; resumes. Set up "
+        "by suite.NAME=VALUE among the overrides: see sagan/bench/stages.py",
     )
-    verb.add_argument(
-        "--weights", type=Path, metavar="FILE", help="of the network that --against-float32 uses"
-    )
-    verb.add_argument("--features", action="store_true", help="the Inception network too")
-    verb.add_argument("--start", action="store_true", help="time to the first step, twice, too")
-    verb.add_argument("--trace", type=Path, metavar="DIR", help="profile a few steps into DIR")
-    verb.add_argument("--repeats", type=int, default=5, metavar="N", help="of each (default 5)")
-    verb.add_argument("--rounds", type=int, default=3, metavar="N", help="of --beside (default 3)")
-    verb.add_argument("--batch-size", type=int, default=1, metavar="N", help="of --attention")
-    verb.add_argument("--out", type=Path, metavar="FILE.png", help="a plot of what was measured")
-    verb.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
+    add = verb.add_argument
+    add("--parts", type=_parts, metavar="A,B", help=f"of {', '.join(_PARTS)}")
+    add("--features", action="store_true", help="the Inception network too")
+    add("--start", action="store_true", help="time to the first step, twice, too")
+    add("--trace", type=Path, metavar="DIR", help="profile a few steps into DIR")
+    add("--repeats", type=_positive, metavar="N", help="of each timing (default 5)")
+    add("--out", type=Path, metavar="FILE.png", help="a plot of what was measured")
+    add("--json", action="store_true", help="print JSON on stdout, nothing else")
+    add("--batch-size", type=_positive, metavar="N", help="of --attention (default 1)")
+    add("--rounds", type=_positive, metavar="N", help="of --beside (default 3)")
+    add("--weights", type=Path, metavar="FILE", help="of the network of --against-float32")
+    add("--stages", metavar="A,B", help="of --suite (default: all)")
+    add("--limit", type=_positive, metavar="S", help="seconds for --suite (default: a day)")
+    add("--dry-run", action="store_true", help="only print the commands of --suite")
     verb.set_defaults(run=_bench)
 
 
@@ -67,47 +85,58 @@ def _parts(text: str) -> tuple[str, ...]:
     return chosen
 
 
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 1")
+    return value
+
+
 def _bench(args: argparse.Namespace) -> int:
-    for name in ("repeats", "rounds", "batch_size"):
-        value = getattr(args, name)
-        require(value >= 1, f"--{name.replace('_', '-')} {value}; allowed: >= 1")
+    mode = next((name for name in _OPTIONS if name and getattr(args, name)), None)
+    _refuse_others(args, mode)
+    if mode == "suite":
+        return _suite(args)
     names = [word for word in args.words if "=" not in word] or ["digits"]
     overrides = [word for word in args.words if "=" in word]
+    require(len(names) == 1 or mode is None, f"{' '.join(names)}; {_flag(mode)} takes one config")
+    from sagan.bench import children, report
     from sagan.config import presets
 
     configs = [presets.load(name, overrides) for name in names]
-    moded = args.attention or args.sweep or args.beside or args.against_cpu or args.against_float32
-    require(len(names) == 1 or not moded, "only one config with --sweep, --beside, --against-…")
-    require(not (args.trace and moded), "--trace goes with no other mode")
-    if args.weights and not args.against_float32:
-        raise ConfigError("--weights goes with --against-float32")
-    from sagan.bench import programs, report
-
     report.check_picture(args.out)
-    signal.signal(signal.SIGTERM, programs.end_all)
+    signal.signal(signal.SIGTERM, children.end_all)
+    args.repeats = args.repeats or 5
+    if mode is None:
+        return _measure(args, configs, names, overrides)
+    if mode in ("attention", "sweep"):
+        return (_attention if mode == "attention" else _sweep)(args, configs[0])
     words = [names[0], *overrides]
-    if args.attention:
-        return _attention(args, configs[0])
-    if args.sweep:
-        return _sweep(args, configs[0])
-    if args.beside:
+    if mode == "beside":
         return _beside(args, words)
-    if args.against_cpu:
-        from sagan.bench import agree
+    return (_against_cpu if mode == "against_cpu" else _against_float32)(args, words)
 
-        result = agree.against_cpu(words)
-        report.show([result], as_json=args.json)
-        return 0 if result["agree"] else 1
-    if args.against_float32:
-        return _gate(args, words)
-    return _measure(args, configs, names, overrides)
+
+def _refuse_others(args: argparse.Namespace, mode: str | None) -> None:
+    """Raises: ConfigError if an option was given that the mode would ignore."""
+    allowed = _OPTIONS[mode]
+    for name in {name for names in _OPTIONS.values() for name in names} - set(allowed):
+        if getattr(args, name):
+            raise ConfigError(
+                f"{_flag(name)} has no effect {'with ' if mode else 'without '}"
+                f"{_flag(mode) if mode else 'a mode that uses it'}; allowed here: "
+                + ", ".join(map(_flag, allowed))
+            )
+
+
+def _flag(name: str | None) -> str:
+    return f"--{name.replace('_', '-')}" if name else ""
 
 
 def _attention(args: argparse.Namespace, config: Any) -> int:
     from sagan.bench import attention, report
 
     result = attention.measure(
-        batch_size=args.batch_size, dtype=config.model.dtype, repeats=args.repeats
+        batch_size=args.batch_size or 1, dtype=config.model.dtype, repeats=args.repeats
     )
     report.show([result], as_json=args.json)
     if args.out:
@@ -118,7 +147,6 @@ def _attention(args: argparse.Namespace, config: Any) -> int:
 def _sweep(args: argparse.Namespace, config: Any) -> int:
     from sagan.bench import report, sweep
 
-    sweep.configs(config, args.sweep)  # what was typed is checked before anything is compiled
     result = sweep.run(config, args.sweep, args.repeats)
     report.show([result], as_json=args.json)
     if args.out:
@@ -129,36 +157,60 @@ def _sweep(args: argparse.Namespace, config: Any) -> int:
 def _beside(args: argparse.Namespace, words: list[str]) -> int:
     from sagan.bench import beside, report
 
-    parts = ("train",) if args.parts == _USUAL else args.parts
+    part, *more = args.parts or ("train",)
     require(
-        len(parts) == 1 and parts[0] in _COMPARABLE,
-        f"--parts {','.join(parts)}; allowed with --beside: one of {', '.join(_COMPARABLE)}",
+        not more and part in _COMPARABLE,
+        f"--parts {','.join([part, *more])}; allowed here: one of {', '.join(_COMPARABLE)}",
     )
-    result = beside.run(words, args.beside, parts[0], rounds=args.rounds, repeats=args.repeats)
+    rounds = args.rounds or 3
+    result = beside.run(words, args.beside, part, rounds=rounds, repeats=args.repeats)
     report.show([result], as_json=args.json)
     if args.out:
-        rates = {"sagan": result[parts[0]][beside.RATE]}
+        rates = {"sagan": result[part][beside.RATE]}
         rates |= {row["command"]: row[beside.RATE] for row in result["beside"]}
         report.bars(args.out, rates, "images per second")
     return 0
 
 
-def _gate(args: argparse.Namespace, words: list[str]) -> int:
-    from sagan.bench import gate, report
+def _against_cpu(args: argparse.Namespace, words: list[str]) -> int:
+    from sagan.bench import against_cpu, report
 
-    require(args.out is None, "--out: --against-float32 draws nothing")
+    result = against_cpu.against_cpu(words)
+    report.show([result], as_json=args.json)
+    return 0 if result["agree"] else 1
+
+
+def _against_float32(args: argparse.Namespace, words: list[str]) -> int:
+    from sagan.bench import precision, report
+
     try:
-        result = gate.run(words, args.against_float32, weights=args.weights)
-    except gate.Stopped as error:
+        result = precision.run(words, args.against_float32, weights=args.weights)
+    except precision.Stopped as error:
         return error.status
     report.show([result], as_json=args.json)
     return 0 if result["within_noise"] else 1
 
 
-def _measure(args: argparse.Namespace, configs: list[Any], names: list[str], overrides: Any) -> int:
-    parts = set(args.parts) | {name for name in ("features", "start") if getattr(args, name)}
-    require(not args.trace or "train" in parts, "--trace needs the part train")
-    require(args.out is None or len(configs) == 1, "--out goes with one config")
+def _suite(args: argparse.Namespace) -> int:
+    from sagan.bench import stages, suite
+
+    chosen = args.stages.split(",") if args.stages else stages.STAGES
+    unknown = [name for name in chosen if name not in stages.STAGES]
+    require(not unknown, f"--stages {','.join(unknown)}; allowed: {', '.join(stages.STAGES)}")
+    settings, overrides = stages.read_settings(args.words)
+    limit = args.limit or suite.LIMIT_SECONDS
+    return suite.run(
+        args.suite, settings, overrides, stages=chosen, limit_seconds=limit, dry_run=args.dry_run
+    )
+
+
+def _measure(
+    args: argparse.Namespace, configs: Sequence[Any], names: Sequence[str], overrides: Sequence[str]
+) -> int:
+    parts = set(args.parts or _USUAL)
+    parts |= {name for name in ("features", "start") if getattr(args, name)}
+    require(not args.trace or "train" in parts, "--trace needs train among --parts")
+    require(not args.out or len(configs) == 1, f"--out takes one config; got {' '.join(names)}")
     from sagan.bench import measure, report, start
 
     # Before this process takes the devices, which may serve one process only.
@@ -169,15 +221,14 @@ def _measure(args: argparse.Namespace, configs: list[Any], names: list[str], ove
         results.append(result | ({"start": started} if started else {}))
     report.show(results, as_json=args.json)
     if args.out:
-        rates = {name: value for name, value in _rates(results[0])}
-        if not rates:
-            raise ConfigError("--out: these parts give no images per second")
+        rates = dict(_rates(results[0]))
+        require(bool(rates), "--out: these parts have no images per second to draw")
         report.bars(args.out, rates, "images per second")
     return 0
 
 
-def _rates(result: Any, name: str = "") -> Any:
-    """Lists every images_per_second in a result, by where it is."""
+def _rates(result: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Yields every images_per_second in a result, with the names of the parts around it."""
     for key, value in result.items():
         if key == "images_per_second" and "feed" not in result:
             yield name, value

@@ -1,9 +1,12 @@
-"""What a run is: the schema, presets, text and JSON forms, and plug-ins found by name.
+"""What a run is: its config, presets, texts and JSON, and plug-ins found by name.
 
-Nothing in this folder imports jax, so a mistyped field is reported before anything slow starts.
+Importing this folder imports no jax. Making a config imports the module of its networks, which
+does.
 """
 
+from sagan.config.building import make, replace
 from sagan.config.fields import ConfigError
+from sagan.config.presets import preset
 from sagan.config.schema import (
     CheckpointConfig,
     Config,
@@ -29,4 +32,7 @@ __all__ = [
     "OptimConfig",
     "SampleConfig",
     "TrainConfig",
+    "make",
+    "preset",
+    "replace",
 ]

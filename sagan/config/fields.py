@@ -1,19 +1,53 @@
-"""Dataclass fields against what was typed: parsing, checking and building by type hints.
+"""Fields of dataclasses: reading their values from text, and checking types and limits.
 
-Knows `int`, `float`, `bool`, `str`, `Literal`, `tuple[T, ...]`, unions of these and nested
-dataclasses: all that a config is made of.
+A field's type hint decides what it takes. Hints may be `int`, `float`, `bool`, `str`, `Literal`,
+`tuple[T, ...]`, unions of these, and `Annotated[T, limits]`, where `limits.check(key, value)`
+raises a ConfigError.
 """
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from sagan.config.exit_codes import BAD_INPUT, Failure
 
 
-class ConfigError(Exception):
-    """What a user typed cannot be done; the text is one line: got what, allowed what, where."""
+class ConfigError(Failure):
+    """What a user asked for cannot be done. Its line says what was got, what is allowed, where."""
+
+    exit_code = BAD_INPUT
+
+
+class Limits(NamedTuple):
+    """The numbers that a field allows; None is no limit on that side."""
+
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def check(self, key: str, value: float) -> None:
+        """Raises: ConfigError if `value`, which the user gave for `key`, is outside."""
+        inside = (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        require(inside, f"{key}={value}; allowed: {self.text()}")
+
+    def text(self) -> str:
+        signs = zip((">=", ">", "<"), self, strict=True)
+        return " and ".join(f"{sign} {limit}" for sign, limit in signs if limit is not None)
+
+
+Count = Annotated[int, Limits(at_least=1)]
+CountOrZero = Annotated[int, Limits(at_least=0)]
+Positive = Annotated[float, Limits(above=0)]
+NotNegative = Annotated[float, Limits(at_least=0)]
+Fraction = Annotated[float, Limits(at_least=0, below=1)]
 
 
 def require(condition: bool, message: str) -> None:
@@ -22,13 +56,24 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def hints(section: Any) -> dict[str, Any]:
-    return typing.get_type_hints(section)
+def closest(name: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean X` with the known name closest to `name`, or an empty text."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}" if near else ""
+
+
+def hints(section: type) -> dict[str, Any]:
+    """Returns the type hint of each field of a dataclass, with its limits."""
+    return typing.get_type_hints(section, include_extras=True)
 
 
 def parse(text: str, hint: Any, key: str) -> Any:
-    """Reads `text` as a value of type `hint`; the first alternative that fits wins."""
-    for kind in _alternatives(hint):
+    """Reads `text` as a value of type `hint`; the first alternative that fits wins.
+
+    Raises: ConfigError naming `key` if none fits.
+    """
+    alternatives = [kind for kind, _ in _alternatives(hint)]
+    for kind in alternatives:
         if kind is type(None):
             if text.lower() in ("none", "null"):
                 return None
@@ -50,21 +95,26 @@ def parse(text: str, hint: Any, key: str) -> Any:
         elif typing.get_origin(kind) is tuple:
             inner = text.strip().strip("()[]")
             items = [item.strip() for item in inner.split(",") if item.strip()]
-            if text.lower() not in ("none", "null") or type(None) not in _alternatives(hint):
+            if text.lower() not in ("none", "null") or type(None) not in alternatives:
                 items = [] if text.lower() == "none" else items
                 return tuple(parse(item, typing.get_args(kind)[0], key) for item in items)
     raise ConfigError(f"{key}={text!r} is not {describe(hint)}")
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
+def _alternatives(hint: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Lists the types that a hint allows, each with its limits."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return typing.get_args(hint)
-    return (hint,)
+        return [pair for one in typing.get_args(hint) for pair in _alternatives(one)]
+    if typing.get_origin(hint) is Annotated:
+        kind, *limits = typing.get_args(hint)
+        return [(inner, (*limits, *more)) for inner, more in _alternatives(kind)]
+    return [(hint, ())]
 
 
 def describe(hint: Any) -> str:
+    """Returns what a hint allows, without limits, as `an int or none`."""
     words = []
-    for kind in _alternatives(hint):
+    for kind, _ in _alternatives(hint):
         if kind is type(None):
             words.append("none")
         elif typing.get_origin(kind) is Literal:
@@ -76,10 +126,17 @@ def describe(hint: Any) -> str:
     return " or ".join(words)
 
 
+def limits_text(hint: Any) -> str:
+    """Returns the limits of a hint as `>= 1`; an empty text where it has none."""
+    found = {limit.text(): None for _, limits in _alternatives(hint) for limit in limits}
+    return ", ".join(found)
+
+
 def fits(value: Any, hint: Any) -> bool:
-    for kind in _alternatives(hint):
+    """Returns whether `value` is of a type that `hint` allows; limits are not looked at."""
+    for kind, _ in _alternatives(hint):
         if typing.get_origin(kind) is Literal:
-            if value in typing.get_args(kind) and isinstance(value, str):
+            if isinstance(value, str) and value in typing.get_args(kind):
                 return True
         elif typing.get_origin(kind) is tuple:
             item = typing.get_args(kind)[0]
@@ -103,29 +160,38 @@ def _finite(value: int | float) -> bool:
         return False
 
 
-def check_types(section: Any, prefix: str) -> None:
+def check(section: Any, prefix: str) -> None:
+    """Checks every field of a dataclass against its type and limits.
+
+    Args:
+      prefix: the section's name, or an empty text for the top of the config.
+
+    Raises: ConfigError naming the first field that does not fit.
+    """
     known = hints(type(section))
     for field in dataclasses.fields(section):
         value, hint = getattr(section, field.name), known[field.name]
         key = f"{prefix}.{field.name}" if prefix else field.name
         require(fits(value, hint), f"{key}={value!r} is not {describe(hint)}")
+        for kind, limits in _alternatives(hint):
+            if fits(value, kind):
+                for limit in limits:
+                    limit.check(key, value)
 
 
-def build(section: Any, values: Any, where: str = "") -> Any:
-    """Builds the dataclass `section` from nested mappings; absent fields take their defaults.
+def build(section: type, values: Any, prefix: str = "") -> Any:
+    """Makes the dataclass `section` from a mapping; absent fields take their defaults.
 
-    Raises:
-      ConfigError: a key the dataclass does not have, or a value of the wrong type.
+    Raises: ConfigError for a key that the dataclass does not have, or a value that does not fit.
     """
-    require(isinstance(values, Mapping), f"config: {where or 'the top'} is not an object")
+    require(isinstance(values, Mapping), f"config: {prefix or 'the top'} is not an object")
     known = hints(section)
-    unknown = sorted(str(name) for name in set(values) - set(known))
-    require(not unknown, f"config: unknown key {where}{', '.join(unknown)}")
-    built = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(known[name]):
-            value = build(known[name], value, f"{where}{name}.")
-        elif isinstance(value, list):
-            value = tuple(value)
-        built[name] = value
-    return section(**built)
+    for name in values:
+        if name not in known:
+            key = f"{prefix}.{name}" if prefix else str(name)
+            raise ConfigError(
+                f"unknown config key {key!r}{closest(str(name), known)}; "
+                f"{prefix or 'the top'} has: {', '.join(known)}"
+            )
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return section(**lists)

@@ -1,19 +1,19 @@
 """Finds a config by a preset's name or a file's path, and applies `section.field=value`."""
 
 import dataclasses
-import difflib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan.config import Config, ConfigError
 from sagan.config.as_json import leaves
-from sagan.config.fields import build, hints, parse, require
+from sagan.config.building import model_class, replace
+from sagan.config.fields import ConfigError, closest, hints, parse, require
+from sagan.config.schema import Config
 
 
 def preset_folder() -> Path:
-    """The folder of presets: beside the package in a checkout, inside it in a wheel."""
+    """Returns the folder of presets: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).parents[1]
     inside = package / "_configs"
     return inside if inside.is_dir() else package.parent / "configs"
@@ -24,11 +24,15 @@ def preset_names() -> list[str]:
 
 
 def preset(name: str) -> Config:
-    """Runs one preset file and returns its config; presets use it to start from a sibling."""
+    """Returns the config of a preset. A preset may start from another one with this.
+
+    Raises: ConfigError if there is no such preset, or its file is wrong.
+    """
     path = preset_folder() / f"{name}.py"
     require(
         path.is_file(),
-        f"no preset named {name!r}; presets: {', '.join(preset_names())}; or give a path to a .py",
+        f"no preset named {name!r}{closest(name, preset_names())}; "
+        f"presets: {', '.join(preset_names())}; or give a path to a .py",
     )
     return _run_file(path)
 
@@ -64,28 +68,43 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
-    """Applies texts like `train.batch_size=128`, each checked against its field's type."""
-    data = dataclasses.asdict(config)
+    """Applies texts like `train.batch_size=128`, each read by its field's type.
+
+    Raises: ConfigError for an unknown key, or a value that does not fit.
+    """
+    top: dict[str, Any] = {}
+    texts: dict[str, dict[str, str]] = {}  # section -> field -> text
     for text in overrides:
         key, equals, value = text.partition("=")
         require(bool(equals), f"{text!r} is not of the form section.field=value")
-        section_name, _, field_name = key.rpartition(".")
-        section, target = Config, data
-        for part in section_name.split(".") if section_name else ():
-            section = hints(section).get(part)
-            if not dataclasses.is_dataclass(section):
-                raise ConfigError(_unknown(key, Config))
-            target = target[part]
-        known = hints(section)
-        if field_name not in known or dataclasses.is_dataclass(known[field_name]):
-            raise ConfigError(_unknown(key, section))
-        target[field_name] = parse(value, known[field_name], key)
-    return build(Config, data)
+        section, _, field = key.rpartition(".")
+        known = hints(Config)
+        if section:
+            require(dataclasses.is_dataclass(known.get(section)), _unknown(key, config))
+            texts.setdefault(section, {})[field] = value
+        else:
+            is_field = field in known and not dataclasses.is_dataclass(known[field])
+            require(is_field, _unknown(key, config))
+            top[field] = parse(value, known[field], key)
+    for section, given in texts.items():
+        name = given.get("name", config.model.name)
+        kind = model_class(name) if section == "model" else type(getattr(config, section))
+        top[section] = _parsed(section, given, hints(kind))
+    return replace(config, **top)
 
 
-def _unknown(key: str, section: Any) -> str:
-    if section is Config:
-        everything = [leaf for leaf, _ in leaves(Config())]
-        near = difflib.get_close_matches(key, everything, n=3) or list(hints(Config))
-        return f"unknown config key {key!r}; did you mean: {', '.join(near)}"
-    return f"unknown config key {key!r}; {section.__name__} has: {', '.join(hints(section))}"
+def _parsed(section: str, given: dict[str, str], known: dict[str, Any]) -> dict[str, Any]:
+    for field in given:
+        if field not in known:
+            key = f"{section}.{field}"
+            raise ConfigError(
+                f"unknown config key {key!r}{closest(field, known)}; "
+                f"{section} has: {', '.join(known)}"
+            )
+    return {field: parse(text, known[field], f"{section}.{field}") for field, text in given.items()}
+
+
+def _unknown(key: str, config: Config) -> str:
+    keys = [leaf for leaf, _ in leaves(config)]
+    sections = ", ".join(hints(Config))
+    return f"unknown config key {key!r}{closest(key, keys)}; the top has: {sections}"

@@ -1,224 +1,205 @@
-"""What a run is: frozen dataclasses, each field with its unit and its limits.
+"""The sections of a config: frozen dataclasses whose hints hold the limits of every field.
 
-Nothing here imports jax, so a mistyped key is answered before anything slow starts.
+The comment above each field says what it means; docs/configs.md is made from those comments. The
+section `model` belongs to the family of networks that `model.name` names: see `ModelConfig`.
+Nothing here imports jax, so a mistyped key is reported before anything slow starts.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from sagan.config import ConfigError
-from sagan.config.fields import check_types, require
-
-__all__ = [
-    "CheckpointConfig",
-    "Config",
-    "ConfigError",
-    "DataConfig",
-    "EvalConfig",
-    "GuardConfig",
-    "LogConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "SampleConfig",
-    "TrainConfig",
-]
+from sagan.config import plugins, schedules
+from sagan.config.fields import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Limits,
+    NotNegative,
+    Positive,
+    check,
+    require,
+)
+from sagan.config.schedules import FractionSchedule, NotNegativeSchedule, Schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where real images come from and how they are varied."""
 
-    name: str = "digits"  # digits, folder, synthetic, tfds/<dataset>, or a dotted module name
-    dir: str | None = None  # folder of images, or data_dir of tensorflow-datasets
+    # A file of sagan/data/sources (digits, folder, synthetic), tfds/NAME for a dataset of
+    # tensorflow-datasets, or the name of a module of yours.
+    name: str = "digits"
+    # Folder of the images, or the data_dir of tensorflow-datasets.
+    dir: str | None = None
+    # Which part of the dataset to train on.
     split: str = "train"
-    flip: bool = False  # random left-right flip
-    shift_px: int = 0  # random translation of up to this many pixels, edges repeated
-    resident_bytes: int = 4 << 30  # sets up to this size live on the device
-    workers: int = 4  # processes that decode larger sets
+    # Mirror each image left to right with probability 1/2.
+    flip: bool = False
+    # Move each image by a random number of pixels, up to this many, repeating its edges.
+    shift_px: CountOrZero = 0
+    # Datasets of up to this many bytes are kept in the memory of the device.
+    resident_bytes: int = 4 << 30
+    # Processes that decode images of larger datasets.
+    workers: CountOrZero = 4
 
     def __post_init__(self) -> None:
-        check_types(self, "data")
-        require(self.shift_px >= 0, f"data.shift_px={self.shift_px}; allowed: >= 0")
-        require(self.workers >= 0, f"data.workers={self.workers}; allowed: >= 0")
+        check(self, "data")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The two networks."""
+    """What every family of networks has. A family's own `Config` adds its fields to these."""
 
-    name: str = "sagan"  # a file of sagan/models, or a dotted module name
-    image_size: int = 32
-    num_classes: int | Literal["data"] | None = (
-        "data"  # "data": as the set has; None: unconditional
-    )
-    z_dim: int = 128
-    g_channels: int = 64  # base width; the table of the model multiplies it
-    d_channels: int = 64
-    attention: tuple[int, ...] = (16,)  # feature map sizes with self-attention; () is SNGAN
-    attention_d: tuple[int, ...] | None = None  # for the discriminator, where it differs
-    attention_variant: Literal["released", "paper"] = "released"
-    # auto: full below 64 px, from there on memory_efficient; flash: one kernel of cuDNN's where it
-    # can, else memory_efficient, all of which are the same; local: near positions alone
-    attention_form: Literal["auto", "full", "memory_efficient", "flash", "local_1d", "local_2d"] = (
-        "auto"
-    )
-    attention_block: int = 16  # local_2d: side of a block in px; local_1d: its square is the length
-    spectral_norm_g: bool = True
-    spectral_norm_d: bool = True
-    init: Literal["xavier", "orthogonal"] = "xavier"
-    batch_norm_decay: float = 0.9
-    batch_norm_epsilon: float = 1e-5
-    batch_norm_group: int | None = None  # devices that share batch statistics; None: all
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of activations; parameters stay float32
+    # A file of sagan/models, or the name of a module of yours.
+    name: str = "sagan"
+    # Height and width of the images in pixels.
+    image_size: Count = 32
+    # Number of classes. "data": as many as the dataset; none: without classes.
+    num_classes: Count | Literal["data"] | None = "data"
+    # Type of the activations. Parameters are always float32.
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        check_types(self, "model")
-        if isinstance(self.num_classes, int):
-            require(
-                self.num_classes >= 1,
-                f"model.num_classes={self.num_classes}; allowed: >= 1, data, or none",
-            )
-        for name in ("z_dim", "g_channels", "d_channels"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}={value}; allowed: >= 1")
-        require(
-            0 <= self.batch_norm_decay < 1,
-            f"model.batch_norm_decay={self.batch_norm_decay}; allowed: [0, 1)",
-        )
-
-    @property
-    def discriminator_attention(self) -> tuple[int, ...]:
-        """Sizes of its maps with self-attention: none where the generator has none."""
-        if self.attention_d is None or not self.attention:
-            return self.attention
-        return self.attention_d
+        check(self, "model")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Adam for each player, and the average of the generator's weights."""
+    """Adam for each network, and the moving average of the generator's weights."""
 
-    g_learning_rate: float = 1e-4
-    d_learning_rate: float = 4e-4
-    beta1: float = 0.0
-    beta2: float = 0.9
-    epsilon: float = 1e-8
-    linear_decay_steps: int | None = None  # learning rates fall to 0 over so many steps
-    ema_decay: float = 0.9999  # 0: the average is the current weights
-    ema_start_step: int = 1000  # until then the average follows the weights
+    # Learning rate of the generator.
+    g_learning_rate: NotNegativeSchedule = 1e-4
+    # Learning rate of the discriminator.
+    d_learning_rate: NotNegativeSchedule = 4e-4
+    # Decay of Adam's average of gradients.
+    beta1: Fraction = 0.0
+    # Decay of Adam's average of squared gradients.
+    beta2: FractionSchedule = 0.9
+    # Added to the root of the squared gradients, so that it is never zero.
+    epsilon: Positive = 1e-8
+    # Decay per step of the averaged weights; 0: they are the current weights.
+    ema_decay: FractionSchedule = 0.9999
+    # Until this step the averaged weights are the current weights.
+    ema_start_step: int = 1000
 
     def __post_init__(self) -> None:
-        check_types(self, "optim")
-        for name in ("beta1", "beta2", "ema_decay"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"optim.{name}={value}; allowed: [0, 1)")
-        for name in ("g_learning_rate", "d_learning_rate", "epsilon"):
-            value = getattr(self, name)
-            require(value > 0, f"optim.{name}={value}; allowed: > 0")
-        decay = self.linear_decay_steps
-        require(
-            decay is None or decay >= 1,
-            f"optim.linear_decay_steps={decay}; allowed: >= 1, or none",
-        )
+        check(self, "optim")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The game: how long, how much, who moves how often."""
+    """How long to train, on how much data per step, and against which loss."""
 
-    steps: int = 100_000  # generator updates
-    batch_size: int = 64  # global, per update of either player
-    d_steps_per_g_step: int = 1
-    accumulate_steps: int = 1  # a batch is worked through in so many equal parts
-    loss: str = "hinge"  # a row of sagan.tasks.gan.losses.LOSSES, or module:name
-    penalty: str = "none"  # a row of sagan.tasks.gan.losses.PENALTIES, or module:name
-    penalty_weight: float = 10.0
+    # Number of training steps; a GAN updates its generator once per step.
+    steps: Count = 100_000
+    # Images per update of either network, over all devices together.
+    batch_size: Count = 64
+    # Updates of the discriminator in each step.
+    d_steps_per_g_step: Count = 1
+    # Number of equal parts that a batch is processed in, to save memory.
+    accumulate_steps: Count = 1
+    # A row of sagan.tasks.gan.losses.LOSSES, or module:name.
+    loss: str = "hinge"
+    # Gradient penalties, each NAME=WEIGHT. NAME is a row of sagan.tasks.gan.penalties.PENALTIES, or
+    # module:name; WEIGHT is a number >= 0 or a schedule.
+    penalties: tuple[str, ...] = ()
+    # How the step is mapped over devices; both give the same bits.
     parallel: Literal["shard_map", "pmap"] = "shard_map"
-    steps_per_dispatch: int = 1  # on accelerators; the CPU dispatches every step
+    # Steps in one call of an accelerator; a CPU always takes one.
+    steps_per_dispatch: Count = 1
 
     def __post_init__(self) -> None:
-        check_types(self, "train")
-        for name in ("steps", "batch_size", "d_steps_per_g_step", "accumulate_steps"):
-            value = getattr(self, name)
-            require(value >= 1, f"train.{name}={value}; allowed: >= 1")
+        check(self, "train")
+        for text in self.penalties:
+            penalty(text)
         require(
             self.batch_size % self.accumulate_steps == 0,
             f"train.batch_size={self.batch_size} is not divisible by "
             f"train.accumulate_steps={self.accumulate_steps}",
         )
-        require(
-            self.steps_per_dispatch >= 1,
-            f"train.steps_per_dispatch={self.steps_per_dispatch}; allowed: >= 1",
-        )
+
+
+def penalty(text: str) -> tuple[str, float | Schedule]:
+    """Reads one entry of `train.penalties` as its name and weight.
+
+    Raises: ConfigError if `text` is not NAME=WEIGHT, or the weight is negative.
+    """
+    name, equals, weight = text.partition("=")
+    key = f"train.penalties={text!r}"
+    require(bool(name and equals), f"{key}; allowed: NAME=WEIGHT, such as r1=10")
+    try:
+        found = float(weight)
+    except ValueError:
+        found = weight
+    schedules.EndsWithin(Limits(at_least=0)).check(f"{key}: the weight", found)
+    return name, schedules.parse(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    """How often one line of scalars is written, and of which weights sigma is in it."""
+    """How often scalars are written, and which."""
 
-    every_steps: int = 100
+    # Steps between two lines of scalars.
+    every_steps: Count = 100
+    # Weights whose largest singular value is written, as PLAYER/LAYER.
     sigma: tuple[str, ...] = ("g/linear", "g/attention", "g/output", "d/attention", "d/head")
 
     def __post_init__(self) -> None:
-        check_types(self, "log")
-        require(self.every_steps >= 1, f"log.every_steps={self.every_steps}; allowed: >= 1")
+        check(self, "log")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """Grids of one fixed set of latents, drawn while training."""
+    """Sheets of samples that are drawn while training, always from the same latents."""
 
-    every_steps: int = 1000
-    num_per_class: int = 8  # columns; one row per class, at most 16 rows
+    # Steps between two sheets; 0: none.
+    every_steps: CountOrZero = 1000
+    # Columns of the sheet. Each class has one row, up to 16 rows.
+    num_per_class: Count = 8
 
     def __post_init__(self) -> None:
-        check_types(self, "sample")
-        require(self.every_steps >= 0, f"sample.every_steps={self.every_steps}; allowed: >= 0")
-        require(
-            self.num_per_class >= 1, f"sample.num_per_class={self.num_per_class}; allowed: >= 1"
-        )
+        check(self, "sample")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """What is kept, and the statistics that sampling will use."""
+    """How often the state is saved, what is kept, and what is prepared for sampling."""
 
-    every_steps: int = 1000
-    keep: int = 2  # newest ones; the best by eval.best_metric is always kept too
-    keep_every_steps: int | None = None  # and every multiple of this, for ever
-    statistics_batches: int = 32  # batches that batch norm's statistics are recomputed over
+    # Steps between two checkpoints.
+    every_steps: Count = 1000
+    # How many of the newest checkpoints are kept. The best by eval.best_metric is always kept.
+    keep: Count = 2
+    # Checkpoints at multiples of this number of steps are kept for ever.
+    keep_every_steps: Count | None = None
+    # Batches over which batch norm's statistics are computed for the averaged weights.
+    statistics_batches: Count = 32
 
     def __post_init__(self) -> None:
-        check_types(self, "checkpoint")
-        for name in ("every_steps", "keep", "statistics_batches"):
-            value = getattr(self, name)
-            require(value >= 1, f"checkpoint.{name}={value}; allowed: >= 1")
-        every = self.keep_every_steps
-        require(
-            every is None or every >= 1,
-            f"checkpoint.keep_every_steps={every}; allowed: >= 1, or none",
-        )
+        check(self, "checkpoint")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """Scores computed during training and at its end, and by `sagan eval` by default."""
+    """Scores computed during training and at its end, and by `sagan eval` unless told otherwise."""
 
-    every_steps: int = 0  # 0: not while training
+    # Steps between two scores; 0: none while training.
+    every_steps: CountOrZero = 0
+    # Compute scores at the end of the training.
     at_end: bool = False
+    # Names of the scores: files of sagan/evaluation/metrics, or modules of yours.
     metrics: tuple[str, ...] = ("fid", "is")
-    features: str = "inception"  # a network of sagan/features
-    num_images: int = 50_000
-    batch_size: int = 64
-    best_metric: str = "fid"  # the checkpoint with the best of this is kept
+    # The network whose features are compared: a file of sagan/evaluation/features, or a module.
+    features: str = "inception"
+    # Number of generated images.
+    num_images: Count = 50_000
+    # Images per batch of the feature network.
+    batch_size: Count = 64
+    # The checkpoint with the best value of this score is kept.
+    best_metric: str = "fid"
 
     def __post_init__(self) -> None:
-        check_types(self, "eval")
-        require(self.every_steps >= 0, f"eval.every_steps={self.every_steps}; allowed: >= 0")
-        for name in ("num_images", "batch_size"):
-            value = getattr(self, name)
-            require(value >= 1, f"eval.{name}={value}; allowed: >= 1")
+        check(self, "eval")
         known = self.best_metric in self.metrics or any("." in name for name in self.metrics)
         require(
             not self.every_steps or known,
@@ -229,31 +210,41 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """What the loop does about hangs, other owners, and numbers that go wrong."""
+    """What happens when a training hangs, diverges or collapses, or another process owns it."""
 
-    watchdog_seconds: int = 900  # without a step: stacks are dumped and the process ends; 0: never
-    lock_seconds: int = 120  # a lock on the work directory not renewed for so long is taken over
-    skip_steps: int = 20  # steps with non-finite numbers that are skipped before giving up
-    stop_on_collapse: bool = False  # end the run, saved, when the sentinel sees a collapse
-    min_diversity: float = 0.1  # mean pairwise distance of samples over that of real images
-    max_margin: float = 50.0  # mean logit of real images minus that of samples
+    # Seconds without a step after which all stacks are written and the process ends; 0: never.
+    watchdog_seconds: CountOrZero = 900
+    # A lock on the work directory that was not renewed for this many seconds may be taken over.
+    lock_seconds: Count = 120
+    # Number of steps with NaN or infinite numbers that are skipped before the run gives up.
+    skip_steps: CountOrZero = 20
+    # Save and end the run when its samples have collapsed.
+    stop_on_collapse: bool = False
+    # Alarm below this mean pairwise distance of samples, as a multiple of that of real images.
+    min_diversity: NotNegative = 0.1
+    # Alarm above this mean logit of real images minus that of samples.
+    max_margin: NotNegative = 50.0
 
     def __post_init__(self) -> None:
-        check_types(self, "guard")
-        for name in ("watchdog_seconds", "skip_steps", "min_diversity", "max_margin"):
-            value = getattr(self, name)
-            require(value >= 0, f"guard.{name}={value}; allowed: >= 0")
-        require(self.lock_seconds >= 1, f"guard.lock_seconds={self.lock_seconds}; allowed: >= 1")
+        check(self, "guard")
+
+
+def _default_model() -> ModelConfig:
+    return plugins.load("models", "sagan", field="model.name").Config()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, whole. `name` is also the default work directory's."""
+    """One run."""
 
+    # Name of the run, and of its folder in runs/.
     name: str = "digits"
-    seed: int = 0
+    # Seed of every random draw.
+    seed: Annotated[int, Limits(at_least=0, below=2**32)] = 0
+    # What is learned: a folder of sagan/tasks, or the name of a module of yours.
+    task: str = "gan"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: ModelConfig = dataclasses.field(default_factory=_default_model)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
@@ -263,25 +254,10 @@ class Config:
     guard: GuardConfig = dataclasses.field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
-        check_types(self, "")
-        require(0 <= self.seed < 2**32, f"seed={self.seed}; allowed: 0 .. 2**32 - 1")
+        check(self, "")
         require(
             self.name == Path(self.name).name
             and self.name not in ("", ".", "..")
             and self.name.isprintable(),
             f"name={self.name!r}; allowed: a plain folder name",
         )
-        dispatch = self.train.steps_per_dispatch
-        if dispatch > 1:
-            cadences = {
-                "train.steps": self.train.steps,
-                "log.every_steps": self.log.every_steps,
-                "sample.every_steps": self.sample.every_steps,
-                "checkpoint.every_steps": self.checkpoint.every_steps,
-                "eval.every_steps": self.eval.every_steps,
-            }
-            for key, value in cadences.items():
-                require(
-                    value % dispatch == 0,
-                    f"{key}={value} is not divisible by train.steps_per_dispatch={dispatch}",
-                )

@@ -1,25 +1,25 @@
-"""Datasets: one file here is one kind of source, found by the name in `data.name`.
+"""Data sets: one file in `sources/` is one kind of source, found by the name in `data.name`.
 
-A dataset's file defines
+A source's file defines
 
     load(config: DataConfig, image_size: int, argument: str) -> Source
 
 where `argument` is what follows the first `/` of the name (`tfds/cifar10` → `cifar10`). A source
-is a random-access table; order, shuffling, sharding, augmentation and resuming are written once,
-elsewhere. Sources are numpy alone: a missing folder is reported before jax is imported. An image
-that cannot be read raises `sagan.files.images.BadImage`: training passes over one in a thousand such
-(`_tolerant.py`), scoring over none.
+is a table with random access. Order, shuffling, sharding, augmentation and resuming are written
+once, in `pipeline.py`. Sources use numpy alone, so a missing folder is reported before jax is
+imported. An image that cannot be read raises `sagan.files.images.BadImage`: training replaces up
+to one in a thousand (`unreadable.py`), while scoring refuses any.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
-from sagan.config import Config, ConfigError, DataConfig
-from sagan.config import plugins as registry
+from sagan.config import Config, ConfigError, DataConfig, plugins
 
 
 class Example(TypedDict):
@@ -35,7 +35,7 @@ class Source(Protocol):
 
     Attributes:
       class_names: one per label; a single class means that there are no labels.
-      key: changes whenever the content would; names caches.
+      key: names the content in caches; it must change whenever the content does.
     """
 
     class_names: tuple[str, ...]
@@ -47,14 +47,17 @@ class Source(Protocol):
 
 
 def load(config: DataConfig, image_size: int, *, split: str | None = None) -> Source:
-    """Opens the source that `config.name` stands for, at `image_size` pixels.
+    """Opens the source named by `config.name`, with images of `image_size` pixels.
 
-    Raises: ConfigError if there is no such source, folder, split, or image in it.
+    Args:
+      split: instead of `config.split`.
+
+    Raises: ConfigError if the source, its folder or its split does not exist, or has no images.
     """
     if split is not None:
         config = dataclasses.replace(config, split=split)
     name, _, argument = config.name.partition("/")
-    module = registry.load("data", name, field="data.name")
+    module = plugins.load("data", name, field="data.name")
     source = module.load(config, image_size, argument)
     if len(source) == 0:
         raise ConfigError(f"data.name={config.name}: split {config.split!r} has no images")
@@ -62,14 +65,14 @@ def load(config: DataConfig, image_size: int, *, split: str | None = None) -> So
 
 
 def read(source: Source, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reads examples: uint8 (N, S, S, 3) and int32 (N,)."""
+    """Reads examples: images uint8 (N, S, S, 3) and labels int32 (N,)."""
     examples = [source[int(i)] for i in indices]
     images = np.stack([example["image"] for example in examples])
     return images, np.array([example["label"] for example in examples], np.int32)
 
 
 def resolve(config: Config, source: Source) -> Config:
-    """Fills in what the data decides, and checks that config and data agree.
+    """Replaces `model.num_classes="data"` by the number of classes, and checks config and data.
 
     Raises: ConfigError if the number of classes differs, or the set is smaller than a batch.
     """
@@ -91,8 +94,15 @@ def resolve(config: Config, source: Source) -> Config:
     return dataclasses.replace(config, model=model)
 
 
+def unknown_split(split: str, where: str, known: Sequence[str]) -> ConfigError:
+    """Returns the error for a split that `where` does not have; names the closest one it has."""
+    near = difflib.get_close_matches(split, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return ConfigError(f"data.split={split!r}; {where} has: {', '.join(known) or 'none'}{hint}")
+
+
 def require_directory(config: DataConfig) -> Path:
-    """Gives `data.dir` as a path. Raises: ConfigError if it is not set or not a folder."""
+    """Returns `data.dir` as a path. Raises: ConfigError if it is not set or not a folder."""
     if config.dir is None:
         raise ConfigError(f"data.name={config.name} needs data.dir=FOLDER")
     path = Path(config.dir).expanduser()

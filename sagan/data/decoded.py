@@ -1,4 +1,4 @@
-"""A whole set as two arrays, decoded once and kept in the cache folder."""
+"""A whole data set as two arrays, decoded once and kept in the cache folder."""
 
 import json
 import math
@@ -8,26 +8,27 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from sagan.config import Config, ConfigError
+from sagan.config import ConfigError
 from sagan.data import Example, Source, unreadable
 from sagan.files import cache
-from sagan.files.atomic import replace_text
+from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
 from sagan.files.progress import Progress
 
-_SMALL = 5000  # images; below that, decoding again is quicker than looking for a file
-_CHUNK = 500
+MIN_CACHED_IMAGES = 5000  # decoding fewer again is faster than looking them up in the cache
+_PROGRESS_IMAGES = 500
 
 
-class Held:
-    """A source that was read whole; `images` and `labels` are its arrays.
+class DecodedSource:
+    """A source whose images were all read: `images` (N, S, S, 3) and `labels` (N,).
 
-    Raises: ConfigError if more images are bad than a training set may have (`unreadable`).
+    Raises: ConfigError if more images are unreadable than a training set may have, or a label is
+      not one of the classes.
     """
 
     def __init__(self, source: Source, image_size: int):
         self.class_names, self.key = source.class_names, source.key
-        self.images, self.labels, bad = _whole(source, image_size, tolerant=True)
+        self.images, self.labels, bad = _decode(source, image_size, tolerant=True)
         unreadable.report(bad, len(source))
 
     def __len__(self) -> int:
@@ -37,41 +38,40 @@ class Held:
         return {"image": np.asarray(self.images[index]), "label": int(self.labels[index])}
 
 
-def hold(config: Config, source: Source) -> Source:
-    """Reads a set whole if it is to live on the devices; larger ones stay as they are.
+def decode_up_to(source: Source, image_size: int, max_bytes: int) -> Source:
+    """Decodes the whole source if its images take at most `max_bytes`; else returns it unchanged.
 
-    Raises: ConfigError if too many images cannot be read, or a label is not one of the classes.
+    Raises: ConfigError as `DecodedSource`.
     """
-    size = config.model.image_size
-    if isinstance(source, Held) or num_bytes(source, size) > config.data.resident_bytes:
+    if isinstance(source, DecodedSource) or num_bytes(source, image_size) > max_bytes:
         return source
-    return Held(source, size)
+    return DecodedSource(source, image_size)
 
 
 def num_bytes(source: Source, image_size: int) -> int:
-    """Gives the size of a set's images in memory."""
+    """Returns the bytes of a source's images as uint8 (N, S, S, 3)."""
     return len(source) * image_size * image_size * 3
 
 
 def arrays(
     source: Source, image_size: int
 ) -> tuple[UInt8[np.ndarray, "N S S 3"], Int32[np.ndarray, " N"]]:
-    """Reads a whole set, from the cache folder if it was read before.
+    """Reads all images and labels, from the cache folder if they were decoded before.
 
     Raises: ConfigError if an image cannot be read, or a label is not one of the source's classes.
     """
-    images, labels, bad = _whole(source, image_size, tolerant=False)
-    if bad:  # a training run has read it
+    images, labels, bad = _decode(source, image_size, tolerant=False)
+    if bad:  # the cache was filled by a training run, which tolerates a few
         raise BadImage(bad[min(bad)])
     return images, labels
 
 
-def _whole(
+def _decode(
     source: Source, image_size: int, *, tolerant: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Gives images, labels, and what was wrong with those that were replaced."""
+    """Returns images, labels, and why each image that was replaced could not be read."""
     shape = (len(source), image_size, image_size, 3)
-    if len(source) <= _SMALL:
+    if len(source) <= MIN_CACHED_IMAGES:
         images, labels = np.empty(shape, np.uint8), np.empty(len(source), np.int32)
         return images, labels, _fill(source, images, labels, tolerant)
     folder = cache.folder() / "data"
@@ -79,38 +79,53 @@ def _whole(
         folder / f"{source.key}.{name}" for name in ("images.npy", "labels.npy", "bad.json")
     )
     if not (image_file.exists() and label_file.exists()):
-        temporary = image_file.with_name(f".{image_file.name}.{os.getpid()}")
-        packed = _room(temporary, shape)
-        labels = np.empty(len(source), np.int32)
-        try:
-            bad = _fill(source, packed, labels, tolerant)
-            packed.flush()
-        except BaseException:
-            temporary.unlink()
-            raise
-        replace_text(bad_file, json.dumps(sorted(bad.items())))
-        temporary_labels = label_file.with_name(f".{label_file.name}.{os.getpid()}.npy")
-        np.save(temporary_labels, labels)
-        temporary_labels.replace(label_file)
-        temporary.replace(image_file)
+        _write_cache(source, shape, image_file, label_file, bad_file, tolerant)
     images = np.load(image_file, mmap_mode="r", allow_pickle=False)
     labels = np.load(label_file, allow_pickle=False)
     if images.shape != shape or labels.shape != shape[:1]:
-        raise ConfigError(f"{image_file} does not hold {shape}; remove it to have it made again")
+        raise ConfigError(
+            f"{image_file} holds {images.shape}, wanted {shape}; remove it to decode again"
+        )
     return images, labels, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
 
 
-def _room(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Makes `file` with room for images of `shape`: a full disk is met here, not in a mapped page.
+def _write_cache(
+    source: Source,
+    shape: tuple[int, ...],
+    image_file: Path,
+    label_file: Path,
+    bad_file: Path,
+    tolerant: bool,
+) -> None:
+    """Decodes into temporary files; the images appear last, so that a reader finds all three."""
+    temporary = temporary_path(image_file)
+    images = _preallocate(temporary, shape)
+    labels = np.empty(len(source), np.int32)
+    try:
+        bad = _fill(source, images, labels, tolerant)
+        images.flush()
+        replace_text(bad_file, json.dumps(sorted(bad.items())))
+        with replacing(label_file) as file:
+            np.save(file, labels)
+        temporary.replace(image_file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
-    Raises: ConfigError if there is none.
+
+def _preallocate(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Creates a file for images of `shape`, with all its blocks allocated.
+
+    Otherwise, writing to a mapped page would end the process with SIGBUS if the disk is full.
+
+    Raises: ConfigError if there is no room.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        packed = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
         if hasattr(os, "posix_fallocate"):  # not on macOS
             with file.open("r+b") as opened:
-                os.posix_fallocate(opened.fileno(), 0, packed.offset + packed.nbytes)
+                os.posix_fallocate(opened.fileno(), 0, images.offset + images.nbytes)
     except OSError as error:
         if file.exists():
             file.unlink()
@@ -118,13 +133,16 @@ def _room(file: Path, shape: tuple[int, ...]) -> np.memmap:
             f"{file.parent} (in $SAGAN_CACHE, else ~/.cache/sagan) cannot take "
             f"{math.prod(shape):,} bytes of decoded images: {error.strerror}"
         ) from error
-    return packed
+    return images
 
 
 def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool) -> dict[int, str]:
-    """Reads every image; an unreadable one becomes the next readable, if that is `tolerant`."""
+    """Reads every image; if `tolerant`, the next readable one replaces an unreadable one.
+
+    Returns: why each unreadable image cannot be read.
+    """
     bad = {}
-    progress = Progress("reading", len(source), enabled=len(source) > _SMALL)
+    progress = Progress("reading", len(source), enabled=len(source) > MIN_CACHED_IMAGES)
     for index in range(len(source)):
         try:
             example = source[index]
@@ -133,16 +151,16 @@ def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool
             if not tolerant:
                 raise
             bad[index] = str(error)
-        if index % _CHUNK == 0:
+        if index % _PROGRESS_IMAGES == 0:
             progress.update(index)
     progress.update(len(source))
     progress.close()
     unreadable.require_few(bad, len(source))
     for index in bad:
-        place = index
-        while place in bad:
-            place = (place + 1) % len(source)
-        images[index], labels[index] = images[place], labels[place]
+        replacement = index
+        while replacement in bad:
+            replacement = (replacement + 1) % len(source)
+        images[index], labels[index] = images[replacement], labels[replacement]
     check_labels(source, labels)
     return bad
 

@@ -1,7 +1,7 @@
-"""Images to be scored or compared with: a data source, a part of one, a folder as it is.
+"""Images to score or to compare with: a data source, a part of one, or a folder.
 
-Nothing is ever left out here: a file that cannot be read is an error that names it. A score is of
-exactly the images it says, while training may pass over one in a thousand (`data/_tolerant.py`).
+A file that cannot be read is an error that names it, since a score must be of exactly the images
+that it claims. (Training replaces up to one image in a thousand; see `unreadable.py`.)
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,13 @@ _SUBSET_SEED = 0
 
 
 class FromSource:
-    """Images of a data source, or of as many of them as asked for; see `extract.Images`.
+    """Images of a data source, or a part of them.
 
     Attributes:
-      key: changes whenever the contents would.
+      image_size: height and width in pixels.
+      name: for people and protocols.
+      key: names the content in caches; it changes whenever the content does.
+      num_classes: None if there are no labels.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class FromSource:
         return len(self._source) if self._chosen is None else len(self._chosen)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads uint8 (N, S, S, 3), and labels (N,) if there are any."""
         chosen = indices if self._chosen is None else self._chosen[indices]
         pixels, labels = data.read(self._source, chosen)
         return pixels, self._label_of[labels] if self.num_classes else None
@@ -51,9 +55,9 @@ class FromSource:
         return arrays(self._source, self.image_size)
 
     def part(self, num_images: int | None) -> "FromSource":
-        """Gives that many of the images, drawn once and for all; None: all.
+        """Returns `num_images` of the images, always the same ones; None: all.
 
-        Raises: ConfigError if there are not so many.
+        Raises: ConfigError if there are fewer.
         """
         total = len(self._source)
         if num_images is None or num_images == total:
@@ -63,9 +67,9 @@ class FromSource:
         return FromSource(self._source, self.image_size, self.name, chosen)
 
     def with_classes(self, class_names: Sequence[str]) -> "FromSource":
-        """Numbers classes as `class_names` does, by name.
+        """Returns the same images with labels that index `class_names`.
 
-        Raises: ConfigError if a class is not among them.
+        Raises: ConfigError if a class of theirs is not among `class_names`.
         """
         if self.class_names == tuple(class_names):
             return self
@@ -84,13 +88,13 @@ class FromSource:
 
 
 def open_folder(root: Path, image_size: int | None) -> FromSource:
-    """Opens a folder of images; sub-folders are classes.
+    """Opens a folder of images, whose sub-folders are classes.
 
     Args:
-      image_size: None: as they are, which must be one size and square. Else each image is cropped
-        to its central square and resized (Lanczos) where it differs.
+      image_size: crop each image to its central square and resize it (Lanczos) if it differs.
+        None: keep the images as they are; all must be square and of one size.
 
-    Raises: ConfigError if there are no images, unreadable ones, or several sizes.
+    Raises: ConfigError if there are no images, one is unreadable, or sizes differ.
     """
     classes = classes_of(root)
     if image_size is None:
@@ -99,7 +103,10 @@ def open_folder(root: Path, image_size: int | None) -> FromSource:
 
 
 def _only_size(files: Sequence[Path]) -> int:
-    """Reads headers alone. Raises: ConfigError unless all images are square and of one size."""
+    """Returns the size of all images, from their headers.
+
+    Raises: ConfigError unless they are square and of one size.
+    """
     first = None
     for path in files:
         size = stored_size(path)

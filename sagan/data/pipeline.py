@@ -1,12 +1,13 @@
-"""From a source to batches: order, shares, augmentation, and how they reach the devices.
+"""From a source to batches on the devices: order, division among processes, augmentation.
 
-The order is a function of (seed, position) alone: position p of the whole run is element
-`p % N` of the permutation of epoch `p // N`. Step, update and element give the position, so
-resuming needs no iterator state and any number of processes reads the same global batches.
+The order depends on the seed and the position alone: position p of a run is element `p % N` of
+the permutation of epoch `p // N`, for N images. Step, update and element determine the position.
+So resuming needs no iterator state, and any number of processes reads the same global batches.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,39 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sagan import data
-from sagan.config import Config
+from sagan.config import Config, DataConfig
 from sagan.data import Source, decoded, unreadable
 from sagan.parallel.devices import Devices
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feed:
+    """What a training program is fed.
+
+    Attributes:
+      seed: of the order.
+      batch_size: images in one global batch.
+      batches_per_step: batches that one step takes.
+      image_size: height and width in pixels.
+      data: the source, and whether its images are held on the devices.
+    """
+
+    seed: int
+    batch_size: int
+    batches_per_step: int
+    image_size: int
+    data: DataConfig
+
+    @classmethod
+    def of(cls, config: Config, batches_per_step: int) -> "Feed":
+        """Returns the feed of a run."""
+        return cls(
+            seed=config.seed,
+            batch_size=config.train.batch_size,
+            batches_per_step=batches_per_step,
+            image_size=config.model.image_size,
+            data=config.data,
+        )
 
 
 class Batch(NamedTuple):
@@ -27,13 +58,8 @@ class Batch(NamedTuple):
     label: Int[Array, "*lead"] | None
 
 
-@functools.lru_cache(maxsize=3)
-def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_images)
-
-
 def order(seed: int, num_images: int, first: int, count: int) -> Int[np.ndarray, " count"]:
-    """Gives the image at each of the positions `first … first + count - 1` of a run."""
+    """Returns the image at each of the positions `first … first + count - 1` of a run."""
     positions = np.arange(first, first + count)
     epochs, offsets = np.divmod(positions, num_images)
     images = np.empty(count, np.int64)
@@ -43,114 +69,127 @@ def order(seed: int, num_images: int, first: int, count: int) -> Int[np.ndarray,
     return images
 
 
-class _Share:
-    """The part of each dispatch's batches that one process reads."""
-
-    def __init__(self, config: Config, num_images: int, steps: int, begin: int, end: int):
-        self._config, self.num_images = config, num_images
-        self._steps, self._begin, self._end = steps, begin, end
-
-    def indices(self, step: int) -> Int[np.ndarray, "steps updates B"]:
-        """Gives this process's images for the `steps` generator updates that start at `step`."""
-        train = self._config.train
-        per_step = train.d_steps_per_g_step * train.batch_size
-        images = order(self._config.seed, self.num_images, step * per_step, self._steps * per_step)
-        images = images.reshape(*self.shape[:-1], train.batch_size)
-        return images[..., self._begin : self._end].astype(np.int32)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Steps, updates, and this process's part of a batch."""
-        return self._steps, self._config.train.d_steps_per_g_step, self._end - self._begin
+@functools.lru_cache(maxsize=3)
+def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_images)
 
 
-class _Reader(_Share):
-    """Reads a share's images; picklable, so that it can run in worker processes.
+def dispatch_indices(
+    feed: Feed, num_images: int, first_step: int, num_steps: int, part: slice
+) -> Int[np.ndarray, "steps batches B"]:
+    """Returns the images of `num_steps` steps from `first_step` on.
 
-    With a batch's images and labels comes what its worker has found to be unreadable (`bad`).
+    Args:
+      part: of each global batch, what this process reads.
     """
-
-    _source: unreadable.Tolerant | None = None
-
-    def __call__(self, dispatch: int) -> dict[str, np.ndarray]:
-        if self._source is None:
-            source = data.load(self._config.data, self._config.model.image_size)
-            self._source = unreadable.Tolerant(source)
-        indices = self.indices(dispatch * self._steps)
-        images, labels = data.read(self._source, indices.ravel())
-        decoded.check_labels(self._source, labels)
-        images = images.reshape(*indices.shape, *images.shape[1:])
-        bad = unreadable.pack(self._source.bad)
-        return {"image": images, "label": labels.reshape(indices.shape), "bad": bad}
+    per_step = feed.batches_per_step * feed.batch_size
+    images = order(feed.seed, num_images, first_step * per_step, num_steps * per_step)
+    images = images.reshape(num_steps, feed.batches_per_step, feed.batch_size)
+    return images[..., part].astype(np.int32)
 
 
 class Pipeline:
     """Feeds a training program.
 
     Attributes:
-      data: what the program takes once: the whole set, on every device; or nothing.
+      resident: whether the whole set is on the devices.
+      data: what the program takes once: the images and labels of a resident set, else nothing.
 
     Args:
-      config: resolved.
-      source: its images; sets of up to `data.resident_bytes` live on the devices, larger ones
-        are read by worker processes.
-      devices: that the batches are spread over.
-      steps: generator updates in one dispatch.
+      source: the images. Sets of up to `data.resident_bytes` are held on the devices. Larger ones
+        are read by worker processes, each of which opens the source anew.
+      devices: that batches are split over.
     """
 
-    BATCH_AXIS = 2  # behind steps and discriminator updates
+    BATCH_AXIS = 2  # after steps and the batches of a step
 
-    def __init__(self, config: Config, source: Source, devices: Devices, steps: int):
-        each = config.train.batch_size // devices.count
-        begin = devices.first * each
-        arguments = (config, len(source), steps, begin, begin + each * devices.local_count)
-        self._config, self._devices, self._steps = config, devices, steps
-        self._share, self._reader = _Share(*arguments), _Reader(*arguments)
-        source = decoded.hold(config, source)
-        self.resident = isinstance(source, decoded.Held)
+    def __init__(self, feed: Feed, source: Source, devices: Devices):
+        per_device = feed.batch_size // devices.count
+        begin = devices.first * per_device
+        self._part = slice(begin, begin + per_device * devices.local_count)
+        self._feed, self._devices, self._num_images = feed, devices, len(source)
+        source = decoded.decode_up_to(source, feed.image_size, feed.data.resident_bytes)
+        self.resident = isinstance(source, decoded.DecodedSource)
         self.data: Any = ()
-        if isinstance(source, decoded.Held):
-            whole = {"image": source.images, "label": source.labels}
-            self.data = devices.replicate(whole)
+        if isinstance(source, decoded.DecodedSource):
+            self.data = devices.replicate({"image": source.images, "label": source.labels})
 
-    def abstract(self) -> Any:
-        """Gives shapes, dtypes and shardings of what `batches` yields."""
-        shape, size = self._share.shape, self._config.model.image_size
-        parts = {"label": jax.ShapeDtypeStruct(shape, np.int32)}
+    def abstract(self, num_steps: int) -> Any:
+        """Returns shapes, dtypes and shardings of what `batches` yields for `num_steps` steps."""
+        feed = self._feed
+        shape = (num_steps, feed.batches_per_step, self._part.stop - self._part.start)
         if self.resident:
-            parts = {"index": parts["label"]}
+            parts = {"index": jax.ShapeDtypeStruct(shape, np.int32)}
         else:
-            parts["image"] = jax.ShapeDtypeStruct((*shape, size, size, 3), np.uint8)
+            size = feed.image_size
+            parts = {
+                "image": jax.ShapeDtypeStruct((*shape, size, size, 3), np.uint8),
+                "label": jax.ShapeDtypeStruct(shape, np.int32),
+            }
         return {k: self._devices.abstract_shard(x, self.BATCH_AXIS) for k, x in parts.items()}
 
-    def batches(self, step: int) -> Iterator[Any]:
-        """Yields what each dispatch takes, from `step` (a multiple of the steps in one) on.
+    def batches(self, dispatches: Iterable[tuple[int, int]]) -> Iterator[Any]:
+        """Yields the batches of each dispatch, with axes (steps, batches of a step, batch, …).
 
-        Raises: ConfigError when too many of the images that were read are bad.
+        Args:
+          dispatches: (first step, number of steps) of each, in any order; read to its end before
+            the first batch unless the set is resident.
+
+        Raises: ConfigError when too many of the images read so far are unreadable.
         """
         if self.resident:
-            while True:
-                yield self._devices.shard({"index": self._share.indices(step)}, self.BATCH_AXIS)
-                step += self._steps
-        last = self._config.train.steps // self._steps
+            for first_step, num_steps in dispatches:
+                index = dispatch_indices(
+                    self._feed, self._num_images, first_step, num_steps, self._part
+                )
+                yield self._devices.shard({"index": index}, self.BATCH_AXIS)
+            return
+        reader = _Reader(self._feed, self._num_images, self._part)
         known: dict[int, str] = {}
-        for batch in _stream(self._reader, step // self._steps, last, self._config.data.workers):
+        for batch in _read_ahead(reader, dispatches, self._feed.data.workers):
             found = unreadable.unpack(batch.pop("bad"))
-            unreadable.report(found, self._reader.num_images, known)
+            unreadable.report(found, self._num_images, known)
             known |= found
-            unreadable.require_few(known, self._reader.num_images)
+            unreadable.require_few(known, self._num_images)
             yield self._devices.shard(batch, self.BATCH_AXIS)
 
 
-def _stream(reader: _Reader, first: int, last: int, workers: int) -> Iterator[Any]:
-    """Reads dispatches `first … last - 1` in order, ahead of time, in worker processes."""
+class _Reader:
+    """Reads this process's part of a dispatch; picklable, since it runs in worker processes.
+
+    Beside images and labels, it returns the unreadable images that its worker has met (`bad`).
+    """
+
+    def __init__(self, feed: Feed, num_images: int, part: slice):
+        self._feed, self._num_images, self._part = feed, num_images, part
+        self._source: unreadable.Tolerant | None = None  # opened in the worker
+
+    def __call__(self, dispatch: np.ndarray) -> dict[str, np.ndarray]:
+        if self._source is None:
+            self._source = unreadable.Tolerant(data.load(self._feed.data, self._feed.image_size))
+        first_step, num_steps = map(int, dispatch)
+        indices = dispatch_indices(self._feed, self._num_images, first_step, num_steps, self._part)
+        images, labels = data.read(self._source, indices.ravel())
+        decoded.check_labels(self._source, labels)
+        return {
+            "image": images.reshape(*indices.shape, *images.shape[1:]),
+            "label": labels.reshape(indices.shape),
+            "bad": unreadable.pack(self._source.bad),
+        }
+
+
+def _read_ahead(
+    reader: _Reader, dispatches: Iterable[tuple[int, int]], workers: int
+) -> Iterator[Any]:
+    """Reads dispatches in order, ahead of time, in worker processes; 0: in a thread."""
     import grain
     from absl import flags
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["sagan"])  # grain's workers read absl's flags
-    dispatches = grain.MapDataset.range(first, last).map(reader)
-    dataset = dispatches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    table: Any = np.fromiter(dispatches, np.dtype((np.int64, 2)))
+    dataset = grain.MapDataset.source(table).map(reader)
+    dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if workers:
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     iterator = iter(dataset)
@@ -161,32 +200,35 @@ def _stream(reader: _Reader, first: int, last: int, workers: int) -> Iterator[An
             iterator.close()
 
 
-def decode(config: Config, whole: Any, batch: Any, keys: Key[Array, "updates B"]) -> Batch:
-    """Makes images in [-1, 1] of a device's batch, inside the compiled program.
+def decode(
+    config: DataConfig, labelled: bool, whole: Any, batch: Any, keys: Key[Array, "batches B"]
+) -> Batch:
+    """Turns a device's batches into images in [-1, 1], inside the compiled program.
 
     Args:
+      labelled: whether labels are wanted.
       whole: the pipeline's `data`.
-      batch: one step's part of what `batches` yields, (updates, B, …).
-      keys: one per image, (updates, B); augmentation draws from them alone.
+      batch: one step's part of what `Pipeline.batches` yields, (batches, B, …).
+      keys: one per image, (batches, B); random augmentation depends on nothing else.
     """
     if "index" in batch:
         images, labels = whole["image"][batch["index"]], whole["label"][batch["index"]]
     else:
         images, labels = batch["image"], batch["label"]
-    if config.data.flip or config.data.shift_px:
+    if config.flip or config.shift_px:
         images = jax.vmap(jax.vmap(functools.partial(_augment, config)))(images, keys)
     image = images.astype(jnp.float32) * (2 / 255) - 1
-    return Batch(image, None if config.model.num_classes is None else labels)
+    return Batch(image, labels if labelled else None)
 
 
 def _augment(
-    config: Config, image: UInt8[Array, "S S 3"], key: Key[Array, ""]
+    config: DataConfig, image: UInt8[Array, "S S 3"], key: Key[Array, ""]
 ) -> UInt8[Array, "S S 3"]:
     flip_key, shift_key = jax.random.split(key)
-    if config.data.flip:
+    if config.flip:
         image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
-    if config.data.shift_px:
-        shift = config.data.shift_px
+    if config.shift_px:
+        shift = config.shift_px
         padded = jnp.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode="edge")
         y, x = jax.random.randint(shift_key, (2,), 0, 2 * shift + 1)
         image = jax.lax.dynamic_slice(padded, (y, x, 0), image.shape)

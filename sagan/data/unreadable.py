@@ -1,9 +1,9 @@
-"""Images that cannot be read: passed over, counted, named; an error when they are many.
+"""Images that cannot be read: replaced, counted and named; an error if there are many.
 
-In a training set, the index of an unreadable image gives the next image that can be read (after
-the last comes the first). The length of the set stays, and with it the order: what a step trains
-on is still a function of seed, step and index, the same whether the set is held in memory, streamed
-by worker processes, shared by several machines or resumed.
+In a training set, the next readable image takes the place of an unreadable one (after the last
+image comes the first). The number of images and their order stay the same. So what a step trains
+on still depends on seed, step and index alone, whether the set is held in memory, streamed by
+worker processes, divided among machines, or resumed.
 """
 
 import json
@@ -17,16 +17,16 @@ from sagan.data import Example, Source
 from sagan.files.images import BadImage
 
 ALLOWED_SHARE = 0.001  # of a training set
-_NAMED = 3  # of the bad ones, in an error
+_MAX_NAMED = 3  # unreadable images that an error names
 
 
 class Tolerant:
     """A source whose unreadable images are replaced.
 
     Attributes:
-      bad: why each index found so far cannot be read.
+      bad: for each unreadable index met so far, why it cannot be read.
 
-    Raises: ConfigError, on reading, when more than `ALLOWED_SHARE` of the set is bad.
+    Raises: ConfigError, on reading, when more than `ALLOWED_SHARE` of the set is unreadable.
     """
 
     def __init__(self, source: Source):
@@ -38,7 +38,7 @@ class Tolerant:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Example:
-        while True:  # ends: a set that is all bad is too bad
+        while True:  # ends, since `require_few` raises long before all images are bad
             if index not in self.bad:
                 try:
                     return self._source[index]
@@ -49,18 +49,18 @@ class Tolerant:
 
 
 def require_few(bad: Mapping[int, str], num_images: int) -> None:
-    """Raises: ConfigError with their number and the first of them, if the bad ones are many."""
+    """Raises: ConfigError with their number and the first few, if too many images are bad."""
     if len(bad) > ALLOWED_SHARE * num_images:
         named = [bad[index] for index in sorted(bad)]
         raise ConfigError(
             f"{len(bad)} of {num_images} images cannot be read, more than {ALLOWED_SHARE:.1%}: "
-            f"{'; '.join(named[:_NAMED])}{'; …' if len(bad) > _NAMED else ''} "
+            f"{'; '.join(named[:_MAX_NAMED])}{'; …' if len(bad) > _MAX_NAMED else ''} "
             "(`sagan check` lists them all)"
         )
 
 
 def report(bad: Mapping[int, str], num_images: int, known: Mapping[int, str] | None = None) -> None:
-    """Names, on stderr, the images that were passed over and are not `known` yet."""
+    """Prints, on stderr, the unreadable images that are not in `known` yet."""
     new = [index for index in sorted(bad) if index not in (known or {})]
     if new:
         total = len({*bad, *(known or {})})
@@ -74,9 +74,10 @@ def report(bad: Mapping[int, str], num_images: int, known: Mapping[int, str] | N
 
 
 def pack(bad: Mapping[int, str]) -> np.ndarray:
-    """Writes indices and reasons as an array, which worker processes can hand over."""
+    """Encodes indices and reasons as an array, the type that worker processes can return."""
     return np.frombuffer(json.dumps(sorted(bad.items())).encode(), np.uint8)
 
 
 def unpack(packed: np.ndarray) -> dict[int, str]:
+    """Decodes what `pack` encoded."""
     return dict(json.loads(packed.tobytes()))

@@ -1,46 +1,51 @@
-"""Sets two results side by side, if they were measured alike."""
+"""Prints two results side by side, if they were measured in the same way."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sagan.config import ConfigError
-from sagan.evaluation import protocols, results
+from sagan.evaluation import presentation, protocol, results
 
 
 def run(a: str, b: str, *, as_json: bool = False) -> None:
-    """Prints two results' scores and their differences.
+    """Prints the scores that two results have in common, and their differences.
 
     Args:
-      a, b: result files, or work directories, which stand for their last result.
+      a, b: files of results, or work directories, which stand for the result of their last step.
 
-    Raises: ConfigError if there is no such result, no score in common, or their fingerprints
-      differ; the text lists the fields.
+    Raises: ConfigError if there is no such result, if they have no score in common, or if their
+      fingerprints differ; the message lists the fields that do.
     """
     (name_a, first), (name_b, second) = _load(a), _load(b)
-    differing = protocols.differences(first["protocol"], second["protocol"])
+    differing = protocol.differences(first["protocol"], second["protocol"])
     if differing:
         raise ConfigError(f"not comparable, measured with different {'; '.join(differing)}")
-    shared = [key for key in first["metrics"] if key in second["metrics"]]
-    if not shared:
+    values = {
+        key: (value, second["metrics"][key])
+        for key, value in first["metrics"].items()
+        if key in second["metrics"]
+    }
+    if not values:
         raise ConfigError(
             f"no score in common: {name_a} has {', '.join(first['metrics'])}; "
             f"{name_b} has {', '.join(second['metrics'])}"
         )
-    values = {key: (first["metrics"][key], second["metrics"][key]) for key in shared}
     if as_json:
-        print(json.dumps({"a": name_a, "b": name_b, "protocol": first["protocol"],
-                          "metrics": {k: {"a": x, "b": y, "difference": y - x}
-                                      for k, (x, y) in values.items()}}))  # fmt: skip
+        metrics = {k: {"a": x, "b": y, "difference": y - x} for k, (x, y) in values.items()}
+        report = {"a": name_a, "b": name_b, "protocol": first["protocol"], "metrics": metrics}
+        print(json.dumps(report))
         return
     rows = [
         (name_a, {key: x for key, (x, _) in values.items()}),
         (name_b, {key: y for key, (_, y) in values.items()}),
         ("difference", {key: y - x for key, (x, y) in values.items()}),
     ]
-    print(results.table(rows, "result"))
+    print(presentation.score_table(rows, "result"))
 
 
-def _load(text: str) -> tuple[str, dict]:
+def _load(text: str) -> tuple[str, dict[str, Any]]:
+    """Returns the name and the result that an argument stands for."""
     path = Path(text).expanduser()
     if path.is_dir():
         scored = results.read_all(path)

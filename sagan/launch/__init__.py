@@ -1,10 +1,17 @@
-"""Where a job runs: one file is one target of `sagan launch`.
+"""Starts a training somewhere: on this machine, on a cluster or in a cloud. Imports no jax.
 
-A target's module has `plan(job, args) -> Plan`: the files to write, and the commands to run after
-that. Planning touches nothing, so a dry run prints a plan and stops. Templates are files of the
-folder `launch/`, with `{{NAME}}` where a value goes; they say where a job runs, never what it is.
+The module of a target has
+
+* `HELP`, one line for the command line;
+* `CLOUD`, whether its machines see none of the files here;
+* `add_arguments(parser)`;
+* `plan(launch, args) -> Plan`, which decides on files and commands and touches nothing.
+
+Its templates are files of the folder `launch/` beside the package, with `{{NAME}}` where a value
+goes. They say where a training runs, never what it is.
 """
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -17,26 +24,39 @@ from sagan.config import Config, ConfigError, presets
 from sagan.config.as_json import leaves
 from sagan.config.fields import require
 
-# Not 8471-8476, 8431 or 8080: libtpu and multislice listen there.
+# libtpu and multislice listen on 8471-8476, 8431 and 8080.
 COORDINATOR_PORT = 8482
 
-# Saved and preempted, or ended by a signal, the watchdog or the machine: start again. All other
-# codes (1 crash, 2 config, 3 diverged, 4 no usable checkpoint) would only fail again.
+# After these exit codes a training is started again: it was preempted and has saved, or a signal,
+# the watchdog or the machine ended it. After all others (1 crash, 2 config, 3 diverged, 4 no usable
+# checkpoint) it would only fail again.
 RETRY_CODES = (42, *range(127, 256))
 
 
-class Job(NamedTuple):
-    """What to run: the same for every target."""
+class Launch(NamedTuple):
+    """The training to start: the same for every target.
+
+    Attributes:
+      config: the name of a preset, or the path of a .py file, as typed.
+      resolved: the config with the overrides.
+    """
 
     run_id: str
     workdir: str
-    config: str  # preset name or path, as typed
+    config: str
     overrides: tuple[str, ...]
     resolved: Config
 
 
 class Plan(NamedTuple):
-    """Everything a launch would do, in order."""
+    """What starting a training comes to.
+
+    Attributes:
+      files: to write, with their text.
+      commands: to run after that, in order.
+      start: does both, or what replaces them, and returns the exit status.
+      notes: to print at the end.
+    """
 
     files: Mapping[Path, str]
     commands: Sequence[Sequence[str]]
@@ -45,7 +65,10 @@ class Plan(NamedTuple):
 
 
 def submit(plan: Plan) -> int:
-    """Writes the files, runs the commands, and returns the first status that is not 0."""
+    """Writes the files and runs the commands; returns the first exit status that is not 0.
+
+    Raises: ConfigError if a command is not installed.
+    """
     write_files(plan)
     for command in plan.commands:
         try:
@@ -66,23 +89,23 @@ def write_files(plan: Plan) -> None:
 
 
 def show(plan: Plan) -> str:
-    """The whole plan as text: each file complete, then each command."""
+    """Returns the plan as text: all files with their text, then all commands."""
     parts = [f"# file {path}\n{text}" for path, text in plan.files.items()]
     parts += [f"# command\n{shlex.join(command)}\n" for command in plan.commands]
     return "\n".join(parts)
 
 
 def launch_folder() -> Path:
-    """The folder of templates: beside the package in a checkout, inside it in a wheel."""
+    """Returns the folder of templates: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).parents[1]
     inside = package / "_launch"
     return inside if inside.is_dir() else package.parent / "launch"
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """Fills a template of the launch folder.
+    """Returns a template of the launch folder with its values.
 
-    Raises: ValueError if the template names a value that is not given, or the reverse.
+    Raises: ValueError if the template has a name that `values` lacks, or the reverse.
     """
     text = (launch_folder() / template).read_text()
     named = set(re.findall(r"\{\{(\w+)\}\}", text))
@@ -91,35 +114,37 @@ def render(template: str, values: Mapping[str, object]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match.group(1)]), text)
 
 
-def train_arguments(job: Job) -> list[str]:
-    """What follows `sagan` on a machine that sees the same files as this one."""
-    config = job.config
+def train_arguments(launch: Launch) -> list[str]:
+    """Returns the arguments of `sagan` on a machine that sees the same files as this one."""
+    config = launch.config
     if config.endswith(".py"):
         config = str(Path(config).absolute())
-    return ["train", config, *job.overrides, "--workdir", job.workdir]
+    return ["train", config, *launch.overrides, "--workdir", launch.workdir]
 
 
-def travelling_arguments(job: Job) -> list[str]:
-    """What follows `sagan` on a machine with the same sagan but none of the user's files.
+def travelling_arguments(launch: Launch) -> list[str]:
+    """Returns the arguments of `sagan` on a machine with the same package but no files of the user.
 
-    A preset travels by name. A config file travels as the overrides that turn the nearest
-    preset into it.
+    A preset is passed by name. A config file is passed as the preset that differs least from it,
+    with overrides for the differences.
+
+    Raises: ConfigError if no overrides can express the differences.
     """
-    if not job.config.endswith(".py"):
-        return ["train", job.config, *job.overrides, "--workdir", job.workdir]
+    if not launch.config.endswith(".py"):
+        return ["train", launch.config, *launch.overrides, "--workdir", launch.workdir]
     candidates = []
     for name in presets.preset_names():
         base = dict(leaves(presets.preset(name)))
-        different = {k: v for k, v in leaves(job.resolved) if v != base[k]}
+        different = {k: v for k, v in leaves(launch.resolved) if v != base[k]}
         candidates.append((len(different), name, different))
     _, name, different = min(candidates, key=lambda c: c[:2])
     overrides = [f"{key}={_as_text(value)}" for key, value in different.items()]
     require(
-        presets.load(name, overrides) == job.resolved,
-        f"{job.config}: cannot be written as overrides of preset {name}; "
+        presets.load(name, overrides) == launch.resolved,
+        f"{launch.config}: cannot be written as overrides of preset {name}; "
         "put it into the image as a preset and launch that",
     )
-    return ["train", name, *overrides, "--workdir", job.workdir]
+    return ["train", name, *overrides, "--workdir", launch.workdir]
 
 
 def _as_text(value: object) -> str:
@@ -128,12 +153,13 @@ def _as_text(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def python() -> list[str]:
+def sagan_command() -> list[str]:
+    """Returns the command line of `sagan` in this process's environment."""
     return [sys.executable, "-m", "sagan"]
 
 
 def require_plain_path(path: str, where: str) -> None:
-    """Raises: ConfigError if `path` has characters that job files would need to quote."""
+    """Raises: ConfigError if `path` has characters that a template would have to quote."""
     require(
         re.fullmatch(r"[\w./+=@:,-]+", path) is not None,
         f"{where}={path!r}; allowed: letters, digits and ./+=@:,-_",
@@ -149,12 +175,31 @@ def require_dns_label(name: str, where: str = "--run-id") -> None:
     )
 
 
-def require_even_batches(job: Job, devices: int) -> None:
+def require_even_batches(launch: Launch, devices: int) -> None:
     """Raises: ConfigError if the batch does not divide among `devices`."""
-    train = job.resolved.train
+    train = launch.resolved.train
     parts = devices * train.accumulate_steps
     hint = f" with train.accumulate_steps={train.accumulate_steps}" * (train.accumulate_steps > 1)
     require(
         train.batch_size % parts == 0,
         f"train.batch_size={train.batch_size} is not divisible by {devices} devices{hint}",
     )
+
+
+def positive(text: str) -> int:
+    """Reads a command line argument that is at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 1")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Reads a command line argument that is at least 0."""
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 0")
+    return value
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument of all targets that run a container."""
+    parser.add_argument("--image", required=True, help="built from launch/Dockerfile")

@@ -11,8 +11,10 @@ from sagan.config.fields import require
 from sagan.launch import (
     COORDINATOR_PORT,
     RETRY_CODES,
-    Job,
+    Launch,
     Plan,
+    add_image,
+    positive,
     render,
     require_dns_label,
     require_even_batches,
@@ -31,14 +33,46 @@ _DIMENSIONS = {
 _CHIPS_PER_HOST = 4  # of every multi-host slice
 
 
-def plan(job: Job, args: argparse.Namespace) -> Plan:
+HELP = "a JobSet on Google Kubernetes Engine: TPU slices or GPU nodes"
+CLOUD = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    parser.add_argument(
+        "--accelerator",
+        default="tpu-v4-podslice",
+        help="node label: tpu-v4-podslice, nvidia-h100-80gb, ...",
+    )
+    parser.add_argument("--topology", metavar="AxBxC", help="TPU: chips of a slice, e.g. 2x2x4")
+    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="TPU")
+    parser.add_argument("--nodes", type=positive, default=1, metavar="N", help="GPU")
+    parser.add_argument("--gpus-per-node", type=positive, default=8, metavar="N", help="GPU")
+    parser.add_argument("--queue", default="sagan", help="Kueue LocalQueue (default sagan)")
+    parser.add_argument("--namespace", default="default")
+    parser.add_argument(
+        "--claim", default="sagan-runs", help="ReadWriteMany volume claim, mounted at /runs"
+    )
+    parser.add_argument("--spot", action="store_true")
+    parser.add_argument(
+        "--privileged", action="store_true", help="TPU on GKE before 1.28 only: open the devices"
+    )
+    parser.add_argument("--replace", action="store_true", help="delete the job of that name first")
+    parser.add_argument(
+        "--evaluator",
+        metavar="ACCELERATOR[:N]",
+        help="also a one-host evaluator, e.g. nvidia-l4:1 or tpu-v5-lite-podslice:1x1",
+    )
+
+
+def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """One manifest for the trainer; with an evaluator, a second."""
     for name in ("queue", "namespace", "claim"):
         require_dns_label(getattr(args, name), f"--{name}")
     require_plain_path(args.image, "--image")
-    require_plain_path(job.workdir, "--workdir")
+    require_plain_path(launch.workdir, "--workdir")
     common = {
-        "RUN_ID": job.run_id,
+        "RUN_ID": launch.run_id,
         "NAMESPACE": args.namespace,
         "QUEUE": args.queue,
         "CLAIM": args.claim,
@@ -47,21 +81,21 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
         "MAX_RESTARTS": 50 if args.max_restarts is None else args.max_restarts,
     }
     make = _tpu if args.accelerator.startswith("tpu-") else _gpu
-    folder = Path("runs") / job.run_id / "launch"
-    files = {folder / "trainer.yaml": make(job, args, common)}
+    folder = Path("runs") / launch.run_id / "launch"
+    files = {folder / "trainer.yaml": make(launch, args, common)}
     if args.evaluator:
-        files[folder / "evaluator.yaml"] = _evaluator(job, args, common)
+        files[folder / "evaluator.yaml"] = _evaluator(launch, args, common)
     commands = []
     for path in files:
         if args.replace:
             commands.append(["kubectl", "delete", "--ignore-not-found", "-f", str(path)])
         # `create`, not `apply`: a second launch of a live run is refused.
         commands.append(["kubectl", "create", "-f", str(path)])
-    notes = f"follow: kubectl logs -n {args.namespace} -f job/{job.run_id}-trainer-0"
+    notes = f"follow: kubectl logs -n {args.namespace} -f job/{launch.run_id}-trainer-0"
     return Plan(files, commands, submit, notes)
 
 
-def _tpu(job: Job, args: argparse.Namespace, common: dict) -> str:
+def _tpu(launch: Launch, args: argparse.Namespace, common: dict) -> str:
     topology = args.topology or "2x2x1"
     chips = slice_chips(args.accelerator, topology)
     hosts = hosts_per_slice(args.accelerator, topology)
@@ -70,12 +104,12 @@ def _tpu(job: Job, args: argparse.Namespace, common: dict) -> str:
         f"--slices {args.slices} with --topology {topology}: only slices of several hosts "
         "can be joined; take one larger slice",
     )
-    require_even_batches(job, chips * args.slices)
+    require_even_batches(launch, chips * args.slices)
     return render(
         "gke/tpu.yaml",
         {
             **common,
-            **_trainer(job),
+            **_trainer(launch),
             "ACCELERATOR": args.accelerator,
             "TOPOLOGY": topology,
             "SLICES": args.slices,
@@ -87,18 +121,18 @@ def _tpu(job: Job, args: argparse.Namespace, common: dict) -> str:
     )
 
 
-def _gpu(job: Job, args: argparse.Namespace, common: dict) -> str:
+def _gpu(launch: Launch, args: argparse.Namespace, common: dict) -> str:
     for name, default in (("topology", None), ("slices", 1), ("privileged", False)):
         require(
             getattr(args, name) == default,
             f"--{name} is for TPUs, not for --accelerator {args.accelerator}",
         )
-    require_even_batches(job, args.nodes * args.gpus_per_node)
+    require_even_batches(launch, args.nodes * args.gpus_per_node)
     return render(
         "gke/gpu.yaml",
         {
             **common,
-            **_trainer(job),
+            **_trainer(launch),
             "ACCELERATOR": args.accelerator,
             "HOSTS": args.nodes,
             "GPUS": args.gpus_per_node,
@@ -107,9 +141,9 @@ def _gpu(job: Job, args: argparse.Namespace, common: dict) -> str:
     )
 
 
-def _trainer(job: Job) -> dict[str, object]:
+def _trainer(launch: Launch) -> dict[str, object]:
     # Kubernetes would put a variable's value for $(NAME).
-    words = [word.replace("$(", "$$(") for word in travelling_arguments(job)]
+    words = [word.replace("$(", "$$(") for word in travelling_arguments(launch)]
     return {
         "ARGUMENTS": json.dumps(words),
         "PORT": COORDINATOR_PORT,
@@ -117,7 +151,7 @@ def _trainer(job: Job) -> dict[str, object]:
     }
 
 
-def _evaluator(job: Job, args: argparse.Namespace, common: dict) -> str:
+def _evaluator(launch: Launch, args: argparse.Namespace, common: dict) -> str:
     accelerator, _, size = args.evaluator.partition(":")
     if accelerator.startswith("tpu-"):
         topology = size or "1x1"
@@ -137,7 +171,7 @@ def _evaluator(job: Job, args: argparse.Namespace, common: dict) -> str:
             **common,
             "RESOURCE": resource,
             "COUNT": count,
-            "WORKDIR": json.dumps(job.workdir),
+            "WORKDIR": json.dumps(launch.workdir),
             "PRIVILEGED": json.dumps(args.privileged and resource == "google.com/tpu"),
             "NODE_SELECTOR": selector,
         },

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from sagan.config.fields import require
-from sagan.launch import RETRY_CODES, Job, Plan, python, train_arguments
+from sagan.launch import RETRY_CODES, Launch, Plan, positive, sagan_command, train_arguments
 
 
 class Process(NamedTuple):
@@ -33,20 +33,36 @@ class Supervision(NamedTuple):
 _DEFAULT = Supervision()
 
 
-def plan(job: Job, args: argparse.Namespace) -> Plan:
+HELP = "processes on this machine"
+CLOUD = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--processes", type=positive, default=1, metavar="N")
+    parser.add_argument("--port", type=positive, help="of the coordinator (default: a free one)")
+    parser.add_argument(
+        "--gpus-per-process",
+        type=positive,
+        metavar="N",
+        help="give each process its own N GPUs (default: every process sees all)",
+    )
+    parser.add_argument("--evaluator", action="store_true", help="run `sagan eval --watch` beside")
+
+
+def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """One `sagan train` per process, told its rank by three variables."""
     port = args.port or free_port()
     ranks = [
         Process(
             str(rank),
-            [*python(), *train_arguments(job)],
+            [*sagan_command(), *train_arguments(launch)],
             _environment(rank, args.processes, port, args.gpus_per_process),
         )
         for rank in range(args.processes)
     ]
     helpers = []
     if args.evaluator:
-        helpers = [Process("eval", [*python(), "eval", job.workdir, "--watch"], {})]
+        helpers = [Process("eval", [*sagan_command(), "eval", launch.workdir, "--watch"], {})]
     how = Supervision(args.grace_seconds, args.max_restarts or 0)
     commands = [
         ["env", *(f"{k}={v}" for k, v in p.environment.items()), *p.command]

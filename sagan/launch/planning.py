@@ -1,23 +1,58 @@
-"""Starts a training on this machine, a cluster or a cloud; `--dry-run` prints the whole plan."""
+"""Makes the plan for what was typed, and carries it out unless `--dry-run` was given."""
 
 import argparse
 import importlib
+from typing import Any
 
 from sagan.config import presets
 from sagan.config.fields import require
-from sagan.launch import Job, Plan, require_dns_label, show
+from sagan.launch import Launch, Plan, not_negative, positive, require_dns_label, show
 
-_CLOUD_TARGETS = ("gke", "tpu-vm", "sky")  # their machines see none of the files here
+TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
+
+
+def target(name: str) -> Any:
+    """Returns the module of a target; `sagan.launch` describes it."""
+    return importlib.import_module(f"sagan.launch.{name.replace('-', '_')}")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of all targets."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CONFIG section.field=value",
+        help="preset or path to a .py (default digits), then overrides",
+    )
+    parser.add_argument("--run-id", help="names the run and its directory (default: config's name)")
+    parser.add_argument(
+        "--workdir", metavar="DIR", help="default: runs/RUN_ID, in clouds /runs/RUN_ID"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print all files and commands")
+    parser.add_argument(
+        "--max-restarts",
+        type=not_negative,
+        metavar="N",
+        help="bound on restarts after 42 and 127..255 (default: local 0, sky 3, elsewhere 50)",
+    )
+    parser.add_argument(
+        "--grace-seconds",
+        type=positive,
+        default=120,
+        metavar="S",
+        help="from SIGTERM to the end: at least one step and one save (default 120)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Plans the launch that was typed, and starts it unless `--dry-run` was given.
 
     Returns:
-      The job's exit code where the launch waits for it (`local`, `tpu-vm`), else the submission's.
+      The training's exit code where the target waits for it (`local`, `tpu-vm`), otherwise that of
+      the submission.
 
     Raises:
-      ConfigError: the config, or what the target was told, cannot be; nothing was started.
+      ConfigError: the config or an argument of the target is wrong. Nothing was started.
     """
     plan = plan_for(args)
     if args.dry_run:
@@ -27,16 +62,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_for(args: argparse.Namespace) -> Plan:
-    """Resolves the config and asks the target's module for its plan."""
-    target = importlib.import_module(f"sagan.launch.{args.target.replace('-', '_')}")
-    return target.plan(job_for(args), args)
+    """Resolves the config and returns the plan of the target's module."""
+    return target(args.target).plan(launch_for(args), args)
 
 
-def job_for(args: argparse.Namespace) -> Job:
-    """Checks the config and settles where the run lives: the same run id, the same directory."""
-    config, overrides = _split(args.words)
-    resolved = presets.load(config, overrides)
-    cloud = args.target in _CLOUD_TARGETS
+def launch_for(args: argparse.Namespace) -> Launch:
+    """Loads the config, and derives run id and work directory: the same id, the same directory."""
+    words = list(args.words)
+    config = words.pop(0) if words and "=" not in words[0] else "digits"
+    resolved = presets.load(config, words)
+    cloud = target(args.target).CLOUD
     run_id = args.run_id
     if run_id is None:
         run_id = resolved.name.lower().replace("_", "-") if cloud else resolved.name
@@ -44,18 +79,11 @@ def job_for(args: argparse.Namespace) -> Job:
         require_dns_label(run_id)
     require(
         "/" not in run_id and run_id not in ("", ".", ".."),
-        f"--run-id {run_id!r}; allowed: a plain folder name",
+        f"--run-id {run_id!r}; allowed: the name of a folder, without /",
     )
     workdir = args.workdir or (f"/runs/{run_id}" if cloud else f"runs/{run_id}")
     require(
         not cloud or workdir.startswith("/runs/"),
         f"--workdir {workdir}; allowed here: a folder of /runs, the storage that all hosts share",
     )
-    return Job(run_id, workdir, config, tuple(overrides), resolved)
-
-
-def _split(words: list[str]) -> tuple[str, list[str]]:
-    """Separates CONFIG, if there is one, from what follows it."""
-    if words and "=" not in words[0]:
-        return words[0], words[1:]
-    return "digits", words
+    return Launch(run_id, workdir, config, tuple(words), resolved)

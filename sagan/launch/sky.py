@@ -8,8 +8,10 @@ from pathlib import Path
 
 from sagan.config.fields import require
 from sagan.launch import (
-    Job,
+    Launch,
     Plan,
+    add_image,
+    positive,
     render,
     require_even_batches,
     require_plain_path,
@@ -17,8 +19,20 @@ from sagan.launch import (
     travelling_arguments,
 )
 
+HELP = "a SkyPilot managed job on any cloud"
+CLOUD = True
 
-def plan(job: Job, args: argparse.Namespace) -> Plan:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    parser.add_argument("--accelerators", default="H100:8", metavar="NAME:N", help="per node")
+    parser.add_argument("--nodes", type=positive, default=1, metavar="N")
+    parser.add_argument("--bucket", required=True, metavar="gs://NAME", help="mounted at /runs")
+    parser.add_argument("--spot", action="store_true")
+    parser.add_argument("--evaluator", action="store_true", help="a second, one-GPU managed job")
+
+
+def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """One task file for the trainer; with an evaluator, a second of one node and one device."""
     match = re.fullmatch(r"([A-Za-z][\w.-]*?)(?::(\d+))?", args.accelerators)
     require(match is not None, f"--accelerators {args.accelerators!r}; allowed: NAME:COUNT")
@@ -28,9 +42,9 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
         f"--bucket {args.bucket!r}; allowed: gs://NAME, s3://NAME, ...",
     )
     require_plain_path(args.image, "--image")
-    require_plain_path(job.workdir, "--workdir")
+    require_plain_path(launch.workdir, "--workdir")
     if not match[1].startswith("tpu-"):
-        require_even_batches(job, args.nodes * int(match[2] or 1))
+        require_even_batches(launch, args.nodes * int(match[2] or 1))
     common = {
         "SPOT": json.dumps(args.spot),
         "IMAGE": args.image,
@@ -41,23 +55,23 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
         "sky/task.yaml",
         {
             **common,
-            "RUN_ID": job.run_id,
+            "RUN_ID": launch.run_id,
             "NODES": args.nodes,
             "ACCELERATORS": args.accelerators,
-            "COMMAND": shlex.join(travelling_arguments(job)),
+            "COMMAND": shlex.join(travelling_arguments(launch)),
         },
     )
-    folder = Path("runs") / job.run_id / "launch"
+    folder = Path("runs") / launch.run_id / "launch"
     files = {folder / "trainer.sky.yaml": trainer}
     if args.evaluator:
         files[folder / "evaluator.sky.yaml"] = render(
             "sky/task.yaml",
             {
                 **common,
-                "RUN_ID": f"{job.run_id}-eval",
+                "RUN_ID": f"{launch.run_id}-eval",
                 "NODES": 1,
                 "ACCELERATORS": f"{match[1]}:1",
-                "COMMAND": shlex.join(["evaluator", job.workdir]),
+                "COMMAND": shlex.join(["evaluator", launch.workdir]),
             },
         )
     commands = [["sky", "jobs", "launch", "--yes", "--detach-run", str(path)] for path in files]

@@ -6,28 +6,49 @@ from pathlib import Path
 
 from sagan.launch import (
     RETRY_CODES,
-    Job,
+    Launch,
     Plan,
     launch_folder,
-    python,
+    positive,
     render,
     require_even_batches,
     require_plain_path,
+    sagan_command,
     submit,
     train_arguments,
 )
 
+HELP = "a Slurm job that requeues itself when preempted"
+CLOUD = False
 
-def plan(job: Job, args: argparse.Namespace) -> Plan:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", type=positive, default=1, metavar="N")
+    parser.add_argument(
+        "--ntasks-per-node",
+        type=positive,
+        metavar="N",
+        help="one per GPU (default: --gpus-per-node, else 1)",
+    )
+    parser.add_argument("--gpus-per-node", type=positive, metavar="N")
+    parser.add_argument("--cpus-per-task", type=positive, metavar="N")
+    for name in ("partition", "account", "qos", "constraint", "mem"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--time", metavar="HH:MM:SS", help="limit of one stretch; it requeues")
+    parser.add_argument("--setup", default="", metavar="COMMAND", help="e.g. 'module load cuda'")
+    parser.add_argument("--evaluator", action="store_true", help="submit a second, one-task job")
+
+
+def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """One batch script in the work directory, which every node must see; a second to evaluate."""
-    job = job._replace(workdir=str(Path(job.workdir).absolute()))
-    require_plain_path(job.workdir, "--workdir")
-    require_plain_path(job.run_id, "--run-id")
+    launch = launch._replace(workdir=str(Path(launch.workdir).absolute()))
+    require_plain_path(launch.workdir, "--workdir")
+    require_plain_path(launch.run_id, "--run-id")
     tasks = args.ntasks_per_node or args.gpus_per_node or 1
-    require_even_batches(job, args.nodes * tasks)  # jax on Slurm: one device per task
-    folder = Path(job.workdir) / "launch"
+    require_even_batches(launch, args.nodes * tasks)  # jax on Slurm: one device per task
+    folder = Path(launch.workdir) / "launch"
     values = {
-        "RUN_ID": job.run_id,
+        "RUN_ID": launch.run_id,
         "FOLDER": folder,
         "GRACE": args.grace_seconds,
         "SETUP": args.setup,
@@ -42,7 +63,7 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
                 "NODES": args.nodes,
                 "TASKS": tasks,
                 "OPTIONS": _options(args, {"gpus-per-node": args.gpus_per_node}),
-                "COMMAND": shlex.join([*python(), *train_arguments(job)]),
+                "COMMAND": shlex.join([*sagan_command(), *train_arguments(launch)]),
             },
         )
     }
@@ -55,12 +76,12 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
                 **values,
                 "OPTIONS": _options(args, {"gpus-per-node": gpus}),
                 "COMMAND": shlex.join(["sh", str(launch_folder() / "entry.sh"), "evaluator"]),
-                "PYTHON": shlex.quote(python()[0]),
-                "WORKDIR": job.workdir,
+                "PYTHON": shlex.quote(sagan_command()[0]),
+                "WORKDIR": launch.workdir,
             },
         )
     commands = [["sbatch", str(path)] for path in files]
-    return Plan(files, commands, submit, f"work directory {job.workdir}; log in {folder}")
+    return Plan(files, commands, submit, f"work directory {launch.workdir}; log in {folder}")
 
 
 def _options(args: argparse.Namespace, more: dict[str, object]) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 from sagan.config.fields import require
 from sagan.launch import (
     COORDINATOR_PORT,
-    Job,
+    Launch,
     Plan,
+    add_image,
+    positive,
     render,
     require_even_batches,
     require_plain_path,
@@ -27,27 +29,43 @@ _TYPES = {
 }
 
 
-def plan(job: Job, args: argparse.Namespace) -> Plan:
+HELP = "TPU VMs through queued resources, created again when preempted"
+CLOUD = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    parser.add_argument("--zone", required=True)
+    parser.add_argument("--project", help="default: gcloud's")
+    parser.add_argument("--accelerator-type", default="v4-32", metavar="TYPE")
+    parser.add_argument("--runtime-version", help="default: by accelerator type")
+    parser.add_argument("--nfs", required=True, metavar="HOST:/SHARE", help="mounted at /runs")
+    parser.add_argument("--spot", action="store_true")
+    parser.add_argument("--poll-seconds", type=positive, default=60, metavar="S")
+    parser.add_argument("--evaluator", action="store_true", help="on worker 0, on its CPU")
+
+
+def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """The two scripts, and one command that watches until the training has ended."""
     chips, runtime = accelerator(args.accelerator_type)
-    require_even_batches(job, chips)
+    require_even_batches(launch, chips)
     for name in ("image", "nfs", "zone"):
         require_plain_path(getattr(args, name), f"--{name}")
     require(":/" in args.nfs, f"--nfs {args.nfs}; allowed: HOST:/SHARE")
-    require_plain_path(job.workdir, "--workdir")
+    require_plain_path(launch.workdir, "--workdir")
     bound = 50 if args.max_restarts is None else args.max_restarts
     where = [f"--zone={args.zone}"] + ([f"--project={args.project}"] if args.project else [])
     evaluator = ""
     if args.evaluator:
-        values = {"IMAGE": args.image, "WORKDIR": job.workdir}
+        values = {"IMAGE": args.image, "WORKDIR": launch.workdir}
         evaluator = render("tpu-vm/evaluator.inc", values)
     startup = render(
         "tpu-vm/startup.sh",
         {
-            "RUN_ID": job.run_id,
+            "RUN_ID": launch.run_id,
             "NFS": args.nfs,
             "IMAGE": args.image,
-            "ARGUMENTS": _for_systemd(travelling_arguments(job)),
+            "ARGUMENTS": _for_systemd(travelling_arguments(launch)),
             "STARTS": bound + 1,
             "PORT": COORDINATOR_PORT,
             "GRACE": args.grace_seconds,
@@ -58,7 +76,7 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
     watch = render(
         "tpu-vm/watch.sh",
         {
-            "RUN_ID": job.run_id,
+            "RUN_ID": launch.run_id,
             "MAX_RESTARTS": bound,
             "WHERE": shlex.join(where),
             "TYPE": args.accelerator_type,
@@ -67,7 +85,7 @@ def plan(job: Job, args: argparse.Namespace) -> Plan:
             "POLL": args.poll_seconds,
         },
     )
-    folder = Path("runs") / job.run_id / "launch"
+    folder = Path("runs") / launch.run_id / "launch"
     files = {folder / "startup.sh": startup, folder / "watch.sh": watch}
     return Plan(files, [["bash", str(folder / "watch.sh")]], submit)
 

@@ -1,26 +1,61 @@
-"""Models: one file here is one pair of networks, found by its name in `model.name`.
+"""Networks: one file here is one family, found by its name in `model.name`.
 
-A model's file defines
+The file of a family, here or a module of yours, defines three things:
 
-    check(config: ModelConfig) -> None      # raises ConfigError; imports no jax when called
-    build(config: ModelConfig, axis_name=None, axis_index_groups=None) -> Networks
+    class Config(ModelConfig)      # its fields of the section `model`; GANs inherit `GanConfig`
+    check(config) -> None          # raises ConfigError where fields do not fit one another
+    build(config, axis_name=None, axis_index_groups=None, platform=None) -> Networks
 
-and nothing else needs to know of it. The networks are flax modules called as
+`Config` is required, so that `model.*` offers exactly the fields that the family has. `build` gets
+a config whose `num_classes` is a number or None; batch norm takes its statistics over `axis_name`.
+`platform` is the hardware that the networks will run on; None: that of this process. The networks
+are flax modules, called as
 
     generator(z (B, z_dim), label (B,) or None, *, train) -> image (B, S, S, 3) in [-1, 1]
     discriminator(image, label or None, *, train) -> logits (B,), higher = real
 
-with float32 outputs. Leaves named `kernel` or `embedding` are spectrally normalised from outside
-where the config asks for it; batch norm takes its statistics over `axis_name`.
+with float32 outputs. Either may have the collection `batch_stats`: it is then called with
+`apply(variables, ..., train=True, mutable=["batch_stats"])` while training, and returns the moved
+statistics as well. Parameters called `kernel` or `embedding` are spectrally normalised from
+outside where the config asks for it; see `layers/spectral.py`.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import flax.linen as nn
 
+from sagan.config import ModelConfig
+from sagan.config.fields import Count, Fraction, Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GanConfig(ModelConfig):
+    """What every family of generator and discriminator has, because training them reads it."""
+
+    # Number of latent values that an image is made from.
+    z_dim: Count = 128
+    # Divide the generator's weights by their largest singular values.
+    spectral_norm_g: bool = True
+    # Divide the discriminator's weights by their largest singular values.
+    spectral_norm_d: bool = True
+    # Decay per step of batch norm's running averages.
+    batch_norm_decay: Fraction = 0.9
+    # Added to batch norm's variance, so that it is never zero.
+    batch_norm_epsilon: Positive = 1e-5
+    # Number of devices that share batch norm's statistics; none: all of them.
+    batch_norm_group: Count | None = None
+
 
 class Networks(NamedTuple):
-    """What `build` returns."""
+    """What `build` returns.
+
+    Attributes:
+      loops_on_cpu: the convolutions of these networks are matrix products on a CPU, so a training
+        step may be repeated in a loop there. XLA:CPU takes up to a hundred times longer for the
+        gradient of a convolution inside a loop.
+    """
 
     generator: nn.Module
     discriminator: nn.Module
+    loops_on_cpu: bool = False

@@ -1,24 +1,62 @@
 """SAGAN: residual generator and projection discriminator with self-attention, 8 to 256 px.
 
-With `model.attention=none` this is SNGAN with spectral norm in both players.
+With `model.attention=none` this is SNGAN with spectral norm in both networks.
 Source: SAGAN (arXiv:1805.08318) and its released code (128 px); StudioGAN's widths (32, 64 px).
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config import ConfigError, ModelConfig
-from sagan.models import Networks
-from sagan.models.layers.attend import check_block
+from sagan.config import ConfigError
+from sagan.config.fields import Count
+from sagan.models import GanConfig, Networks
 from sagan.models.layers.attention import SelfAttention
 from sagan.models.layers.conv import Conv
+from sagan.models.layers.local_attention import check_block
 from sagan.models.layers.norm import BatchNorm
 from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
+from sagan.parallel import platform as hardware
+from sagan.parallel.platform import Platform
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(GanConfig):
+    """SAGAN's fields of the section `model`."""
+
+    # Base width of the generator. Each block has a multiple of it in channels.
+    g_channels: Count = 64
+    # Base width of the discriminator.
+    d_channels: Count = 64
+    # Sizes in pixels of the feature maps that get self-attention; none: SNGAN.
+    attention: tuple[int, ...] = (16,)
+    # The same for the discriminator, where it differs from the generator; none: it does not.
+    attention_d: tuple[int, ...] | None = None
+    # "released": as in the authors' code, keys and values are pooled; "paper": as in their paper.
+    attention_variant: Literal["released", "paper"] = "released"
+    # How attention is computed. "full", "memory_efficient" and "flash" give the same result: at
+    # once, in chunks, or in one kernel of cuDNN's (where it cannot, in chunks). "auto": "full" on
+    # maps smaller than 64 x 64, else "memory_efficient". "local_1d" and "local_2d" look only at
+    # nearby positions.
+    attention_form: Literal["auto", "full", "memory_efficient", "flash", "local_1d", "local_2d"] = (
+        "auto"
+    )
+    # Side in pixels of a block of "local_2d". A block of "local_1d" has as many positions.
+    attention_block: int = 16
+    # How kernels and embeddings are initialised.
+    init: Literal["xavier", "orthogonal"] = "xavier"
+
+    @property
+    def discriminator_attention(self) -> tuple[int, ...]:
+        """Sizes of its maps with self-attention: none where the generator has none."""
+        if self.attention_d is None or not self.attention:
+            return self.attention
+        return self.attention_d
 
 
 class Widths(NamedTuple):
@@ -27,7 +65,7 @@ class Widths(NamedTuple):
     g_first: int  # of the 4x4 map that z becomes
     g: tuple[int, ...]  # each block doubles the size
     d: tuple[int, ...]
-    d_down: int  # so many blocks halve the size, the rest keep it
+    d_down: int  # number of blocks, from the first, that halve the size; the rest keep it
 
 
 WIDTHS = {
@@ -40,8 +78,8 @@ WIDTHS = {
 }
 
 
-def check(config: ModelConfig) -> None:
-    """Raises: ConfigError if the image size or an attention size does not exist here."""
+def check(config: Config) -> None:
+    """Raises: ConfigError if the networks have no such image size or feature map."""
     size = config.image_size
     if size not in WIDTHS:
         raise ConfigError(f"model.image_size={size}; allowed: {', '.join(map(str, WIDTHS))}")
@@ -77,19 +115,22 @@ def check(config: ModelConfig) -> None:
 
 
 def build(
-    config: ModelConfig,
+    config: Config,
     axis_name: str | None = None,
     axis_index_groups: tuple[tuple[int, ...], ...] | None = None,
+    platform: Platform | None = None,
 ) -> Networks:
     """Makes both networks.
 
     Args:
       config: with `num_classes` a number or None.
       axis_name, axis_index_groups: devices that share batch statistics; see `BatchNorm`.
+      platform: where the networks will run; None: the hardware of this process.
 
     Raises: ConfigError as `check`.
     """
     check(config)
+    platform = platform or hardware.current()
     dtype = jnp.dtype(config.dtype)
     init = {
         "xavier": nn.initializers.glorot_uniform(),
@@ -97,7 +138,7 @@ def build(
     }[config.init]
 
     def conv(kind: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
-        return kind(*args, dtype=dtype, kernel_init=init, **kwargs)
+        return kind(*args, dtype=dtype, kernel_init=init, platform=platform, **kwargs)
 
     attention = partial(
         SelfAttention,
@@ -106,6 +147,7 @@ def build(
         config.attention_block,
         kernel_init=init,
         dtype=dtype,
+        platform=platform,
     )
     norm = partial(
         BatchNorm,
@@ -118,16 +160,17 @@ def build(
     return Networks(
         Generator(config, conv=conv, norm=norm, attention=attention, kernel_init=init),
         Discriminator(config, conv=conv, attention=attention, kernel_init=init),
+        loops_on_cpu=True,
     )
 
 
 class Generator(nn.Module):
-    """Latents (and labels) to images.
+    """Makes images from latents and, if there are classes, labels.
 
     Source: SAGAN (arXiv:1805.08318), released `generator.py`.
     """
 
-    config: ModelConfig
+    config: Config
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
@@ -156,12 +199,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (and labels) to logits, by projection of the label on the summed features.
+    """Returns a logit for each image. With classes, the label's embedding projects its features.
 
     Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
     """
 
-    config: ModelConfig
+    config: Config
     conv: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
     kernel_init: nn.initializers.Initializer
@@ -190,15 +233,15 @@ class Discriminator(nn.Module):
         if config.num_classes is None:
             return logits
         assert isinstance(config.num_classes, int)
-        # Xavier like the rest; nn.Embed's own default has another scale.
+        # Initialised like the other layers; the default of nn.Embed has another scale.
         embed = nn.Embed(
             config.num_classes, h.shape[-1], embedding_init=self.kernel_init, name="projection"
         )
         return logits + (h * embed(label)).sum(-1)
 
 
-def _d_maps(config: ModelConfig) -> list[tuple[int, int]]:
-    """Lists the discriminator's feature map sizes, each with the first block's channels there."""
+def _d_maps(config: Config) -> list[tuple[int, int]]:
+    """Lists the discriminator's feature map sizes, with the channels of the first block of each."""
     widths = WIDTHS[config.image_size]
     sizes: dict[int, int] = {}
     size = config.image_size

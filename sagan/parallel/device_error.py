@@ -1,36 +1,35 @@
-"""What an error of the devices means for whoever started the run."""
+"""What an error raised by the devices means: the exit code, and an explanation."""
 
 import re
 from typing import NamedTuple
 
 from jax.errors import JaxRuntimeError
 
-from sagan.parallel import joining as join
+from sagan.config.exit_codes import CRASH, HUNG
+from sagan.parallel import joining
 
-_CRASH, _PEER_LOST = 1, 134
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
-# Backends give a lost connection different codes and words; none of these is a mistake of ours.
+# Backends report a lost connection with different codes and words.
 _NO_PEER = re.compile(
     r"UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|gloo|nccl|rccl|connection|coordination"
     r"|barrier|heartbeat|remote process",
     re.IGNORECASE,
 )
-
-
-# While it dispatches, JAX raises some of these as a ValueError, beginning with XLA's code.
-# TensorStore's begin so too: a disk that is full is RESOURCE_EXHAUSTED, and no device's memory.
+# While dispatching, JAX raises some device errors as a ValueError that begins with XLA's code.
+# TensorStore's errors begin the same way: there RESOURCE_EXHAUSTED means a full disk. Only a
+# JaxRuntimeError is therefore taken as a lack of device memory.
 _XLA_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
 
 
 class Meaning(NamedTuple):
-    """An exit status and a line for people."""
+    """An exit code and an explanation in one line."""
 
     status: int
-    said: str
+    text: str
 
 
 def meaning(error: BaseException) -> Meaning | None:
-    """Reads it from an error, or one that it came of; None if it is no device's."""
+    """Explains an error by itself or its causes; None if none of them is a device's."""
     seen: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in seen:
@@ -41,13 +40,13 @@ def meaning(error: BaseException) -> Meaning | None:
         first = text.strip().splitlines()[0] if text.strip() else ""
         if isinstance(one, JaxRuntimeError) and _NO_MEMORY.search(text):
             return Meaning(
-                _CRASH,
-                "the device's memory does not suffice: take a smaller train.batch_size, more "
+                CRASH,
+                "the device has too little memory: take a smaller train.batch_size, more "
                 "train.accumulate_steps, model.dtype=bfloat16, or more devices; `sagan check` "
-                f"estimates the need ({first})",
+                f"estimates how much is needed ({first})",
             )
-        if join.others() and _NO_PEER.search(text):
-            return Meaning(_PEER_LOST, f"another process of this job is gone ({first})")
+        if joining.has_peers() and _NO_PEER.search(text):
+            return Meaning(HUNG, f"another process of this job is gone ({first})")
     return None
 
 

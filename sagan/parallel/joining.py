@@ -1,4 +1,4 @@
-"""Joining the other processes of a job, whoever started them."""
+"""Joining the other processes of a job, whatever launched them."""
 
 import os
 import signal
@@ -16,82 +16,86 @@ from sagan.parallel.roll_call import JoinError
 COORDINATOR = "SAGAN_COORDINATOR"
 NUM_PROCESSES = "SAGAN_NUM_PROCESSES"
 PROCESS_ID = "SAGAN_PROCESS_ID"
-_SHUTDOWN_SECONDS = 10  # a failed process does not keep the others waiting for longer
+_SHUTDOWN_SECONDS = 10  # a process that failed keeps the others waiting for no longer
+
+_joined_peers = threading.Event()
 
 
 def initialize(*, preemptible: bool = False) -> None:
-    """Joins the other processes of this job; a lone process joins itself.
+    """Joins the other processes of this job. A process that is alone joins nobody.
 
-    `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` say so
-    explicitly; without them, clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud
-    TPU). `SAGAN_INIT_TIMEOUT` (seconds, 300) and `SAGAN_HEARTBEAT` (seconds, 20: after so long
-    without a sign of a process, the others end) bound the waits.
+    `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` describe the
+    job. Without them, the clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud TPU).
+    `SAGAN_INIT_TIMEOUT` is how long to wait for the others (seconds, default 300);
+    `SAGAN_HEARTBEAT`, after how long without a heartbeat a process counts as lost and the others
+    end (seconds, default 20).
 
     Args:
-      preemptible: leave SIGTERM to JAX, by which all processes agree on a step to stop at.
-        Otherwise SIGTERM means what it meant before.
+      preemptible: leave SIGTERM to JAX, with which all processes agree on the step to stop at.
+        Otherwise SIGTERM keeps the meaning it had.
 
     Raises:
-      ConfigError: only some of the three variables are set, or no number is one.
-      JoinError: the others did not come, or the address is wrong or taken.
+      ConfigError: only some of the three variables are set, or one is not a valid number.
+      JoinError: not all processes joined, or the address is wrong or in use.
     """
     if jax.distributed.is_initialized():
         return
     timeout = _seconds("SAGAN_INIT_TIMEOUT", 300)
     heartbeat = _seconds("SAGAN_HEARTBEAT", 20)
-    place = _explicit() or _detected(timeout) or _alone()
-    address, num_processes, process_id, local_devices = place
-    if num_processes > 1:
-        roll_call.call(address, num_processes, process_id, timeout)
-    before = signal.getsignal(signal.SIGTERM)
+    job = _job_from_environment() or _job_from_cluster(timeout) or _job_of_one()
+    if job.num_processes > 1:
+        roll_call.call(job.address, job.num_processes, job.process_id, timeout)
+    sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
-            address,
-            num_processes,
-            process_id,
-            local_devices,
+            job.address,
+            job.num_processes,
+            job.process_id,
+            job.local_devices,
             cluster_detection_method="deactivate",
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=heartbeat,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except Exception as error:
-        if num_processes == 1:
-            return  # the devices are in use already, as in a notebook; nobody else is needed
-        raise JoinError(f"could not join {address} within {timeout} s: {error}") from error
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and not (preemptible and num_processes > 1):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-    if num_processes > 1:
-        _others.set()
+        if job.num_processes == 1:
+            return  # JAX runs already, as in a notebook; one process does not need the others
+        raise JoinError(f"could not join {job.address} within {timeout} s: {error}") from error
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and not (preemptible and job.num_processes > 1):
+        signal.signal(signal.SIGTERM, sigterm_handler or signal.SIG_DFL)
+    if job.num_processes > 1:
+        _joined_peers.set()
         from jax.experimental import multihost_utils
 
-        # The first collective of some backends has a short deadline, which compile skew outruns.
+        # Synchronise now: the first collective of some backends has a short deadline, which
+        # processes that compile at different speeds would miss.
         multihost_utils.sync_global_devices("start")
 
 
-_others = threading.Event()
+def has_peers() -> bool:
+    """Returns whether this process has joined others."""
+    return _joined_peers.is_set()
 
 
-def others() -> bool:
-    """Says whether this process has joined others."""
-    return _others.is_set()
-
-
-class _Place(NamedTuple):
-    address: str
+class _Job(NamedTuple):
+    address: str  # host:port of process 0
     num_processes: int
     process_id: int
-    local_devices: Sequence[int] | None
+    local_devices: Sequence[int] | None  # None: all devices of the machine
 
 
-def _explicit() -> _Place | None:
+def _job_from_environment() -> _Job | None:
+    """Reads the three variables; returns None if none is set."""
     given = {n: os.environ.get(n) for n in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)}
     if not any(given.values()):
         return None
     absent = [name for name, value in given.items() if not value]
     if absent:
-        raise ConfigError(f"{', '.join(absent)} must be set along with {COORDINATOR}")
+        raise ConfigError(
+            f"{', '.join(absent)} not set; {COORDINATOR}, {NUM_PROCESSES} and {PROCESS_ID} must "
+            "be set together"
+        )
     numbers = {name: str(given[name]) for name in (NUM_PROCESSES, PROCESS_ID)}
     for name, value in numbers.items():
         if not value.isdigit():
@@ -101,26 +105,35 @@ def _explicit() -> _Place | None:
         raise ConfigError(
             f"{PROCESS_ID}={number}; allowed: 0 ... {NUM_PROCESSES} - 1 = {count - 1}"
         )
-    return _Place(str(given[COORDINATOR]), count, number, None)
+    return _Job(str(given[COORDINATOR]), count, number, None)
 
 
-def _detected(timeout: int) -> _Place | None:
-    """Asks JAX for the cluster around this process; None outside one."""
+def _job_from_cluster(timeout: int) -> _Job | None:
+    """Asks JAX which cluster this process runs in; returns None outside one.
+
+    JAX has no public name for it. `jax.distributed.initialize` detects clusters too, but joins
+    at once, without the roll call before it. `tests/parallel/test_joining.py` fails if this name
+    or its results change.
+    """
     from jax._src import clusters
 
-    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-        None, None, None, None, None, timeout
+    address, count, number, devices = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        coordinator_address=None,
+        num_processes=None,
+        process_id=None,
+        local_device_ids=None,
+        cluster_detection_method=None,
+        initialization_timeout=timeout,
     )
-    address, count, number, devices = found
     if address is None or count is None or number is None:
         return None
-    return _Place(address, count, number, devices)
+    return _Job(address, count, number, devices)
 
 
-def _alone() -> _Place:
+def _job_of_one() -> _Job:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return _Place(f"127.0.0.1:{free.getsockname()[1]}", 1, 0, None)
+        return _Job(f"127.0.0.1:{free.getsockname()[1]}", 1, 0, None)
 
 
 def _seconds(name: str, default: int) -> int:

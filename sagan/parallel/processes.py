@@ -1,42 +1,100 @@
-"""The processes of a job: which one this is, what one tells the others, how one ends."""
+"""The processes of a job: which one this is, what the first tells the others, how one ends."""
 
 import itertools
+import json
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
 
-_TELL_SECONDS = 3600  # others may have to wait while the first checks large checkpoints
-_told = itertools.count()  # the same in every process, since all ask in the same order
+Json = Any  # None, bool, int, float, str, or a list or dict (with str keys) of these
+
+_BROADCAST_SECONDS = 3600  # the others wait while the first checks large checkpoints
+_CALLBACK_SECONDS = 2  # what a callback waits for, such as a disk, may never answer
+_broadcasts = itertools.count()  # equal in all processes, since all broadcast in the same order
+_callbacks: dict[object, Callable[[], None]] = {}
+
+
+def index() -> int:
+    """Returns the number of this process, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """Returns how many processes this job has."""
+    return jax.process_count()
 
 
 def is_main() -> bool:
-    """Says whether this process writes what is written once."""
+    """Returns whether this is the first process, which writes what is written once."""
     return jax.process_index() == 0
 
 
-def told_by_main(make: Callable[[], int]) -> int:
-    """Computes a number in the first process and gives it to all, however long that takes.
+def broadcast_from_main(make: Callable[[], Json]) -> Json:
+    """Calls `make` in the first process and returns its result in all of them.
 
-    Goes by way of the coordinator: the collectives of some backends give up after seconds.
+    All processes must call this, in the same order. The value passes through JSON, with one
+    process too: tuples become lists, and floats keep all their bits. It travels through the
+    coordinator, because the collectives of some backends give up after 30 s, while `make` may
+    take up to an hour.
+
+    Raises: TypeError or ValueError, in the first process, if the value has no JSON form.
     """
     if jax.process_count() == 1:
-        return make()
+        return json.loads(json.dumps(make()))
+    store = _key_value_store()
+    key = f"sagan/broadcast/{next(_broadcasts)}"
+    if is_main():
+        text = json.dumps(make())
+        store.key_value_set(key, text)
+    else:
+        text = store.blocking_key_value_get(key, _BROADCAST_SECONDS * 1000)
+    return json.loads(text)
+
+
+def _key_value_store() -> Any:
+    """Returns the key-value store of the coordinator that `jax.distributed.initialize` started.
+
+    JAX has no public name for it. Its public ways between processes (`multihost_utils`) are
+    collectives, which time out. `tests/parallel/test_processes.py` fails if this name changes.
+    """
     from jax._src import distributed
 
-    client: Any = distributed.global_state.client
-    key = f"sagan/told/{next(_told)}"
-    if is_main():
-        number = make()
-        client.key_value_set(key, str(number))
-        return number
-    return int(client.blocking_key_value_get(key, _TELL_SECONDS * 1000))
+    store = distributed.global_state.client
+    if store is None:
+        raise RuntimeError("the processes of this job have not joined: call joining.initialize")
+    return store
+
+
+def on_exit_now(callback: Callable[[], None]) -> Callable[[], None]:
+    """Registers what `exit_now` calls before it ends the process; returns how to unregister it.
+
+    The callback runs in a thread of its own, at the same time as other threads of the process.
+    """
+    token = object()
+    _callbacks[token] = callback
+
+    def unregister() -> None:
+        _callbacks.pop(token, None)
+
+    return unregister
 
 
 def exit_now(status: int) -> NoReturn:
-    """Ends this process now, from any thread, and those that read images for it."""
+    """Ends this process and its worker processes at once, from any thread.
+
+    First, callbacks of `on_exit_now` run, for at most 2 s. Python does not clean up anything.
+    """
+    deadline = time.monotonic() + _CALLBACK_SECONDS
+    threads = [threading.Thread(target=call, daemon=True) for call in list(_callbacks.values())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(status)

@@ -11,13 +11,17 @@ import socket
 import time
 from collections.abc import Iterable
 
+from sagan.config.exit_codes import HUNG, Failure
+
 _HELLO = "sagan"
 _RETRY_SECONDS = 0.2
 _LONGEST_LINE = 200  # a stranger on the port is not listened to for longer
 
 
-class JoinError(Exception):
-    """The processes of this job did not come together (exit 134: worth another try)."""
+class JoinError(Failure):
+    """The processes of this job did not come together, which is worth another try."""
+
+    exit_code = HUNG
 
 
 def call(address: str, num_processes: int, process_id: int, timeout_seconds: float) -> None:

@@ -1,97 +1,86 @@
-"""Runs a network over the local devices, in batches of one compiled size."""
+"""Runs a network over the devices of this process, in batches of one compiled size."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from sagan.config import ConfigError
+from sagan.parallel.devices import Devices
 
 Prepare = Callable[[Array], Array]
 Forward = Callable[[dict, Array, tuple[str, ...]], dict[str, Array]]
 
-_SHARED, _SPLIT = PartitionSpec(), PartitionSpec("data")
+_IMAGES_PER_DEVICE = 64
 
 
 class Spread:
-    """Maps images to outputs: splits the batch over this process's devices, and joins it again.
+    """Computes outputs of images: splits each batch over this process's devices.
 
-    Every batch is padded to one size, so that the network is compiled once. That size is the
-    largest batch seen, up to `batch_size`, and a multiple of the number of devices; what is
-    larger is worked through in parts.
+    All batches are padded to one size, so that the network is compiled once. This size is that of
+    the largest batch so far, rounded up to a multiple of the number of devices, and at most
+    `batch_size`. Larger batches are computed in parts.
 
-    Attributes:
-      prepare: images -> what the network reads; compiled anew for every image size.
-      forward: (params, prepared, outputs) -> outputs; both with rows independent, both functions
-        of a module, since what is compiled for them is kept with them.
-      params: held once on every device.
-      batch_size: most images at a time, over all devices; None: 64 a device.
+    Args:
+      prepare: images -> input of the network; compiled for every image size.
+      forward: (params, input, outputs) -> outputs by name. Rows must be independent in both
+        functions. Pass functions of a module: compiled programs are kept for each function.
+      params: copied to every device once.
+      batch_size: most images at a time, over all devices; None: 64 per device.
     """
 
     def __init__(
         self, prepare: Prepare, forward: Forward, params: dict, batch_size: int | None = None
     ):
-        self._devices = tuple(jax.local_devices())
-        self._limit = self._whole(batch_size or 64 * len(self._devices))
-        self._compiled = 0
-        mesh = _mesh(self._devices)
-        self._images = NamedSharding(mesh, _SPLIT)
-        self._params = jax.device_put(params, NamedSharding(mesh, _SHARED))
+        self._devices = _local_devices()
+        self._largest = self._rounded_up(batch_size or _IMAGES_PER_DEVICE * self._devices.count)
+        self._size = 0
+        self._params = self._devices.replicate(params)
         self._prepare, self._forward = prepare, forward
 
     def __call__(self, images: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """Returns host arrays, rows as in `images`."""
-        self._compiled = max(self._compiled, min(self._whole(len(images)), self._limit))
-        prepare = _mapped_prepare(self._prepare, self._devices)
-        forward = _mapped_forward(self._forward, tuple(sorted(set(outputs))), self._devices)
+        """Returns host arrays by name, with rows in the order of `images`."""
+        self._size = max(self._size, min(self._rounded_up(len(images)), self._largest))
+        prepare = _compiled_prepare(self._prepare)
+        forward = _compiled_forward(self._forward, tuple(sorted(set(outputs))))
         parts, running = [], None
-        for start in range(0, len(images), self._compiled):
-            part = jax.device_put(self._padded(images[start:]), self._images)
-            # Two parts under way keep the devices busy; more would only hold memory.
-            last, running = running, forward(self._params, prepare(part))
-            if last is not None:
-                parts.append(jax.device_get(last))
+        for start in range(0, len(images), self._size):
+            part = self._devices.shard(self._padded(images[start:]), 0)
+            # Two parts in flight keep the devices busy; more would only take memory.
+            previous, running = running, forward(self._params, prepare(part))
+            if previous is not None:
+                parts.append(jax.device_get(previous))
         parts.append(jax.device_get(running))
         return {
             name: np.concatenate([part[name] for part in parts])[: len(images)] for name in outputs
         }
 
-    def _whole(self, size: int) -> int:
-        return max(1, -(-size // len(self._devices))) * len(self._devices)
+    def _rounded_up(self, size: int) -> int:
+        count = self._devices.count
+        return max(1, -(-size // count)) * count
 
     def _padded(self, images: np.ndarray) -> np.ndarray:
-        part = images[: self._compiled]
-        short = self._compiled - len(part)
-        return np.pad(part, [(0, short)] + [(0, 0)] * (part.ndim - 1)) if short else part
+        part = images[: self._size]
+        missing = self._size - len(part)
+        return np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) if missing else part
 
 
 @functools.cache
-def _mesh(devices: tuple) -> Mesh:
-    return Mesh(np.array(devices), ("data",))
+def _local_devices() -> Devices:
+    return Devices(devices=jax.local_devices())
 
 
 @functools.cache
-def _mapped_prepare(prepare: Prepare, devices: tuple) -> Callable:
-    return jax.jit(
-        jax.shard_map(
-            prepare, mesh=_mesh(devices), in_specs=_SPLIT, out_specs=_SPLIT, check_vma=False
-        )
-    )
+def _compiled_prepare(prepare: Prepare) -> Callable:
+    return _local_devices().compile_rows(prepare, 0)
 
 
 @functools.cache
-def _mapped_forward(forward: Forward, outputs: tuple[str, ...], devices: tuple) -> Callable:
-    return jax.jit(
-        jax.shard_map(
-            lambda params, prepared: forward(params, prepared, outputs),
-            mesh=_mesh(devices),
-            in_specs=(_SHARED, _SPLIT),
-            out_specs=_SPLIT,
-            check_vma=False,
-        )
+def _compiled_forward(forward: Forward, outputs: tuple[str, ...]) -> Callable:
+    return _local_devices().compile_rows(
+        lambda params, prepared: forward(params, prepared, outputs), 1
     )
 
 
@@ -101,7 +90,16 @@ def check_call(
     widths: Mapping[str, int],
     missing: Mapping[str, str],
 ) -> None:
-    """Raises: ConfigError, ValueError as `Extractor.__call__` says."""
+    """Checks the arguments of an extractor's call.
+
+    Args:
+      widths: number of features of each output that the network has.
+      missing: why an output cannot be computed, for those that need a file that is absent.
+
+    Raises:
+      ConfigError: an output is missing.
+      ValueError: an output is unknown, or the images are not uint8 (B, H, W, 3).
+    """
     for name in outputs:
         if name in missing:
             raise ConfigError(f"features {name!r} are not to be had: {missing[name]}")

@@ -1,50 +1,51 @@
 """A work directory's config and checkpoints: the only code that knows their format.
 
-A checkpoint holds `state` (all that training needs), `sampler` (the averaged generator with its
-recomputed statistics: all that sampling and evaluation need), `about` (JSON), and a manifest that
-it is checked against before it is read. Steps are ordered by number, never by time.
+A checkpoint holds `state` (everything that training needs), `sampler` (everything that sampling
+and scoring need), `about` (JSON), and a manifest that its files are compared with before they are
+read. The newest checkpoint is the one with the highest step; times of files do not matter.
 """
 
-import importlib.metadata
-import json
-import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-from sagan.config import Config
+from sagan.config import CheckpointConfig, Config
 from sagan.config import as_json as config_json
+from sagan.config.exit_codes import CRASH, NO_CHECKPOINT, Failure
 from sagan.files.atomic import replace_text
-from sagan.runs import manifest
+from sagan.parallel.processes import is_main
+from sagan.runs import layout, manifest, versions
 
 FOLDER = "checkpoints"
-COMMITTED = "_CHECKPOINT_METADATA"
 
 
-class CheckpointError(Exception):
-    """No usable checkpoint, or one of another run (exit 4)."""
+class CheckpointError(Failure):
+    """There is no usable checkpoint, or the work directory holds another run."""
+
+    exit_code = NO_CHECKPOINT
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint is not what was written."""
+    """The files of a checkpoint are not as they were written."""
 
 
-class SaveError(Exception):
-    """A checkpoint could not be written; those before it are as they were (exit 1)."""
+class SaveError(Failure):
+    """A checkpoint could not be written; earlier ones are unharmed."""
+
+    exit_code = CRASH
 
 
 def claim(workdir: Path, config: Config) -> None:
-    """Makes `workdir` the run `config`'s, or checks that it is.
+    """Makes `workdir` the work directory of `config`, or checks that it already is.
 
-    Raises: CheckpointError listing the fields in which the run there differs, or if it is beyond
+    Raises: CheckpointError if it holds another run (lists the fields that differ) or is beyond
       `train.steps`; nothing is written then.
     """
     file = workdir / "config.json"
@@ -59,16 +60,14 @@ def claim(workdir: Path, config: Config) -> None:
         raise CheckpointError(f"{workdir} is at step {there[-1]}, beyond train.steps={last}")
     workdir.mkdir(parents=True, exist_ok=True)
     replace_text(file, config_json.to_json(config) + "\n")
-    packages = ("sagan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    versions["python"] = platform.python_version()
-    replace_text(workdir / "versions.json", json.dumps(versions, indent=2) + "\n")
+    if not there:  # else after restoring, because an error there names the version that wrote it
+        versions.write(workdir)
 
 
 def read_config(workdir: Path) -> Config:
-    """Reads `config.json`; nothing found in a work directory is ever executed.
+    """Reads `config.json`. Nothing in a work directory is ever executed.
 
-    Raises: CheckpointError if there is none.
+    Raises: CheckpointError if there is no such file.
     """
     file = workdir / "config.json"
     if not file.is_file():
@@ -77,43 +76,44 @@ def read_config(workdir: Path) -> Config:
 
 
 def steps(workdir: Path) -> list[int]:
-    """Lists the steps that have a complete checkpoint, in order; anything else is ignored."""
+    """Lists the steps with a complete checkpoint, in order."""
     folder = workdir / FOLDER
     if not folder.is_dir():
         return []
-    names = [path.name for path in folder.iterdir() if (path / COMMITTED).is_file()]
+    names = [path.name for path in folder.iterdir() if (path / manifest.COMMITTED).is_file()]
     return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
 
 
 def pick(workdir: Path, step: int | None) -> int:
-    """Gives `step`, or the newest if None, once all that sampling reads of it is seen to be whole.
+    """Returns `step`, after checking that what sampling reads of it is undamaged.
 
-    A damaged newest one is passed over, aloud; nothing is moved, since a trainer may own it.
+    Args:
+      step: None: the newest undamaged step. Damaged ones are reported on stderr, not moved, since
+        a trainer may own the work directory.
 
-    Raises: CheckpointError if it is not there; lists what is. DamagedError if it is damaged.
+    Raises: CheckpointError if there is no such step (lists those there are); DamagedError if it,
+      or every step, is damaged.
     """
     there = steps(workdir)
     if not there:
         raise CheckpointError(f"{workdir} has no complete checkpoint")
     if step is not None and step not in there:
         raise CheckpointError(f"{workdir} has no step {step}; it has: {_listed(there)}")
-    wrong = ""
     for candidate in reversed(there) if step is None else [step]:
         wrong = damage(workdir, candidate, ["sampler", "about"])
         if not wrong:
             return candidate
-        if step is None:
-            print(
-                f"sagan: step {candidate} of {workdir} is damaged, passed over: {wrong}",
-                file=sys.stderr,
-            )
-    if step is None:
-        raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
-    raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
+        if step is not None:
+            raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
+        print(
+            f"sagan: step {candidate} of {workdir} is damaged, passed over: {wrong}",
+            file=sys.stderr,
+        )
+    raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
 
 
 def damage(workdir: Path, step: int, items: Sequence[str] | None = None) -> str:
-    """Says how a step differs from what was written; empty if it does not."""
+    """Describes how the files of a step differ from what was written; empty if they do not."""
     return manifest.damage(workdir / FOLDER / str(step), items)
 
 
@@ -126,18 +126,14 @@ def _few(names: Sequence[str]) -> str:
 
 
 class Checkpoints:
-    """Saves and restores one run's checkpoints; saves go on while training does.
+    """Saves and restores one run's checkpoints. Files are written while training continues."""
 
-    Args:
-      worth: gives the steps to keep beyond the newest ones.
-    """
-
-    def __init__(self, workdir: Path, config: Config, worth: Callable[[], Collection[int]]):
-        keep = config.checkpoint
-        policies: list[Any] = [policy.LatestN(keep.keep), _KeepWorthy(worth)]
-        if keep.keep_every_steps is not None:
-            policies.append(policy.EveryNSteps(keep.keep_every_steps))
-        self._folder = workdir.absolute() / FOLDER
+    def __init__(self, workdir: Path, config: CheckpointConfig):
+        self._worthy = _KeepWorthy()
+        policies: list[Any] = [policy.LatestN(config.keep), self._worthy]
+        if config.keep_every_steps is not None:
+            policies.append(policy.EveryNSteps(config.keep_every_steps))
+        self._workdir, self._folder = workdir, workdir.absolute() / FOLDER
         self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             epath.Path(self._folder),
@@ -151,17 +147,28 @@ class Checkpoints:
         )
 
     def _seal(self) -> None:
-        """Adds the manifest; Orbax's thread calls it between the last byte and the commit."""
+        """Writes the manifest. Orbax's thread calls this after the last byte, before the commit."""
         (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
         manifest.write(folder)
 
-    def save(self, step: int, state: Any, sampler: Any, about: dict[str, Any]) -> None:
-        """Starts to write a checkpoint; returns once its arrays are copied.
+    def save(
+        self,
+        step: int,
+        state: Any,
+        sampler: Any,
+        about: dict[str, Any],
+        *,
+        worth_keeping: Collection[int] = (),
+    ) -> None:
+        """Starts to write a checkpoint; returns as soon as its arrays are copied.
 
-        Raises: SaveError if it, or the one before, could not be written.
+        Args:
+          worth_keeping: steps that are not removed now, beside those that the config keeps.
+
+        Raises: SaveError if this checkpoint, or the one before, could not be written.
         """
         self.wait()
-        self._saving = step
+        self._saving, self._worthy.steps = step, frozenset(worth_keeping)
         try:
             self._manager.save(
                 step,
@@ -173,58 +180,73 @@ class Checkpoints:
                 force=True,
             )
         except BaseException as error:
-            self._saving = None  # `wait` is not to hide what went wrong here
+            self._saving = None  # so that `wait` does not report another error
             if isinstance(error, Exception):
                 raise self._failure(step, error) from error
             raise
 
     def restore(self, step: int, abstract: Any) -> Any:
-        """Reads the whole state, laid out as `abstract` says, whatever topology it was saved on.
+        """Reads the whole state, whatever topology it was saved on.
 
-        Raises: CheckpointError if a shape or dtype differs, naming each.
+        Args:
+          abstract: shapes, dtypes and shardings of the state.
+
+        Raises: CheckpointError if arrays differ in name, shape or dtype, naming the first ones;
+          or if another version of this package has written the state with another layout.
         """
         metadata: Any = self._manager.item_metadata(step)
-        saved = metadata.state
-        _require_same(saved, abstract)
+        saved, wanted = layout.top_level(metadata.state), layout.top_level(abstract)
+        if saved != wanted:
+            raise CheckpointError(
+                f"the state of step {step} in {self._workdir} holds {', '.join(saved)}; this "
+                f"version needs {', '.join(wanted)}. Resume it with the version that wrote it "
+                f"(sagan {versions.of_sagan(self._workdir)}, from {versions.NAME}); this version "
+                "can still sample and score it"
+            )
+        different = layout.differences(metadata.state, abstract)
+        if different:
+            raise CheckpointError(f"the checkpoint does not fit the model: {different}")
         restored: Any = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
+        if is_main():
+            versions.write(self._workdir)
         return restored.state
 
     def about(self, step: int) -> dict[str, Any]:
-        """Reads what was saved beside the arrays."""
+        """Reads the JSON that was saved beside the arrays."""
         restored: Any = self._manager.restore(
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )
         return restored.about
 
     def require_classes(self, step: int, names: Sequence[str]) -> None:
-        """Raises: CheckpointError if a step was trained on images of other classes than `names`."""
+        """Raises: CheckpointError if a step was trained on other classes than `names`."""
         saved = self.about(step)["class_names"]
         if list(saved) != list(names):
             raise CheckpointError(
-                f"step {step} is of a run on the classes {_few(saved)}; the images are now of "
-                f"{_few(names)}: a label would be another class"
+                f"step {step} was trained on the classes {_few(saved)}; the images now have the "
+                f"classes {_few(names)}"
             )
 
     def check(self) -> None:
-        """Raises: SaveError if a save has ended badly meanwhile. Costs microseconds."""
+        """Raises: SaveError if a save has failed meanwhile. Takes microseconds."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
-        """Returns when the last save is on disk.
+        """Waits until the last save is on disk.
 
-        Raises: SaveError if it is not. Orbax itself may say that all is well then.
+        Raises: SaveError if it failed; Orbax does not report every failure itself.
         """
-        step, self._saving, failed = self._saving, self._saving, None
+        step, failed = self._saving, None
         try:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
             failed = error
         self._saving = None
-        there = step is None or jax.process_index() != 0 or (self._folder / str(step)).is_dir()
+        there = step is None or not is_main() or (self._folder / str(step)).is_dir()
         if failed is not None or not there:
             raise self._failure(step, failed) from failed
 
@@ -242,10 +264,11 @@ class Checkpoints:
 
 
 def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
-    """Reads what sampling needs from a checkpoint: the generator's variables, and `about`.
+    """Reads what sampling needs from a checkpoint: the variables, and `about`.
 
     Args:
-      step: one that `pick` gave.
+      step: as returned by `pick`.
+      abstract: shapes, dtypes and shardings of the variables.
     """
     folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
@@ -264,36 +287,13 @@ def _handlers() -> dict[str, ocp.CheckpointHandler]:
 
 
 class _KeepWorthy(policy.PreservationPolicy):
-    """Keeps the steps that `worth` names when another is saved."""
+    """Keeps `steps` whenever another step is saved."""
 
-    def __init__(self, worth: Callable[[], Collection[int]]):
-        self._worth = worth
+    def __init__(self) -> None:
+        self.steps: frozenset[int] = frozenset()
 
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
     ) -> list[bool]:
         del context
-        worth = self._worth()
-        return [checkpoint.step in worth for checkpoint in checkpoints]
-
-
-def _require_same(saved: Any, wanted: Any) -> None:
-    def describe(tree: Any) -> dict[str, str]:
-        leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-        return {_path(path): f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in leaves}
-
-    old, new = describe(saved), describe(wanted)
-    different = [
-        f"{key}: saved {old.get(key, 'nothing')}, wanted {new.get(key, 'nothing')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if different:
-        shown = "; ".join(different[:8]) + ("; …" if len(different) > 8 else "")
-        raise CheckpointError(f"the checkpoint does not fit the model: {shown}")
-
-
-def _path(path: Sequence[Any]) -> str:
-    """Names a leaf alike whether a level is a tuple, a named tuple or a dict."""
-    parts = [getattr(p, "name", getattr(p, "key", getattr(p, "idx", p))) for p in path]
-    return ".".join(str(part) for part in parts)
+        return [checkpoint.step in self.steps for checkpoint in checkpoints]

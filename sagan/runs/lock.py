@@ -1,8 +1,8 @@
-"""One trainer per work directory: a file that says who holds it, renewed while the holder lives.
+"""One trainer per work directory: a lock file that names its holder, who renews it.
 
-Clocks are not trusted. On the holder's own machine its process is looked for. From elsewhere a
-lock is watched: if its modification time moves, the holder lives; if it stands still for long
-enough by the watcher's own clock, the holder is gone.
+Clocks of different machines are never compared. On the holder's own machine, its process is
+looked up. On another machine, the lock is watched: if its modification time changes, the holder
+lives; if it does not change for long enough by the watcher's own clock, the holder is gone.
 """
 
 import json
@@ -15,32 +15,38 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sagan.parallel.processes import exit_now
+from sagan.config.exit_codes import NO_CHECKPOINT, Failure
+from sagan.parallel.processes import exit_now, on_exit_now
 
 NAME = "train.lock"
-_RENEWALS = 12  # in the time after which a lock is stale
-_TAKEN_OVER = 4
+_RENEWALS = 12  # during the time after which a lock is stale
 
 
-class LockedError(Exception):
-    """Another trainer holds the work directory (exit 4)."""
+class LockedError(Failure):
+    """Another trainer holds the work directory."""
+
+    exit_code = NO_CHECKPOINT
 
 
 class _Seen(NamedTuple):
-    """A lock file at one look: who wrote it, and when it was last renewed."""
+    """The content of a lock file, and when it was last renewed (ns, by the file system)."""
 
     owner: dict[str, Any]
     renewed: int
 
 
 class Lock:
-    """Holds a work directory for this process, as a context; waits where its holder may be gone.
+    """Holds a work directory for this process, as a context manager.
+
+    Entering takes over the lock of a holder that is gone, after watching it if it was on another
+    machine. If this process is stopped for so long that another takes the lock over, it ends
+    itself (exit 4). `exit_now` releases the lock.
 
     Args:
-      run: what is being trained, for people.
-      stale_seconds: a lock that was not renewed for so long is taken over.
+      run: name of the run, for people.
+      stale_seconds: a lock that was not renewed for so long may be taken over.
 
-    Raises: LockedError, on entering, that names the holder's host, process and age.
+    Raises: LockedError, on entering, if the holder lives; names its host, process and age.
     """
 
     def __init__(self, workdir: Path, run: str, stale_seconds: int):
@@ -52,16 +58,18 @@ class Lock:
         while not _create(self._path, self._mine):
             _await_stale(self._path, self._stale_seconds)
         self._done = threading.Event()
+        self._unregister = on_exit_now(self.release)
         arguments = (self._path, self._mine, self._stale_seconds / _RENEWALS, self._done)
         self._renewer = threading.Thread(target=_renew, args=arguments, name="lock", daemon=True)
         self._renewer.start()
 
     def __exit__(self, *_: object) -> None:
+        self._unregister()
         self.release()
         self._renewer.join()
 
     def release(self) -> None:
-        """Gives the directory back; from any thread, and more than once."""
+        """Removes the lock if it is this process's; may be called from any thread, repeatedly."""
         self._done.set()
         seen = _look(self._path)
         if seen is not None and seen.owner.get("token") == self._mine["token"]:
@@ -76,14 +84,14 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
     try:
         with file:
             file.write(json.dumps(content) + "\n")
-    except OSError:  # the disk is full: an empty lock would keep the next start waiting
+    except OSError:  # such as a full disk; an empty lock would make the next start wait
         path.unlink(missing_ok=True)
         raise
     return True
 
 
 def _look(path: Path) -> _Seen | None:
-    """Opens the file, since over a network only that asks the server anew; None if it is gone."""
+    """Reads a lock; None if there is none. Opening the file makes NFS ask the server again."""
     try:
         with path.open(encoding="utf-8") as file:
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime_ns
@@ -91,13 +99,13 @@ def _look(path: Path) -> _Seen | None:
         return None
     try:
         owner = json.loads(text)
-    except ValueError:  # between its creation and its first line, or a holder that died there
+    except ValueError:  # its holder has created it but not written to it yet, or died then
         owner = {}
     return _Seen(owner if isinstance(owner, dict) else {}, renewed)
 
 
 def _await_stale(path: Path, stale_seconds: int) -> None:
-    """Returns once the lock is gone or was taken away from a holder that is.
+    """Returns when the lock is gone, or was removed because its holder is.
 
     Raises: LockedError if the holder lives.
     """
@@ -110,7 +118,7 @@ def _await_stale(path: Path, stale_seconds: int) -> None:
     if alive:
         raise LockedError(_refusal(path, first, age))
     if alive is None:
-        # A clock that jumped makes a young lock look old, so an old one is watched too, briefly.
+        # A clock that jumped can make a new lock look old, so an old lock is watched too, briefly.
         patience = stale_seconds * (3 / _RENEWALS if age >= stale_seconds else 1.0)
         print(
             f"sagan: {path.parent} is locked by {who}, renewed {age:.0f} s ago; taking it over "
@@ -140,45 +148,45 @@ def _refusal(path: Path, seen: _Seen, age: float) -> str:
     )
 
 
-def _take_away(path: Path, judged: _Seen) -> None:
-    """Removes a lock, unless another process has replaced it since it was judged."""
+def _take_away(path: Path, read: _Seen) -> None:
+    """Removes a lock, unless another process has replaced it since it was read."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         path.rename(aside)
     except FileNotFoundError:
         return
     taken = _look(aside)
-    if taken is not None and taken.owner == judged.owner:
+    if taken is not None and taken.owner == read.owner:
         aside.unlink()
     else:
         aside.rename(path)
 
 
 def _renew(path: Path, mine: dict[str, Any], every: float, done: threading.Event) -> None:
-    """Keeps the file's time moving; ends the process if the directory was taken over."""
+    """Updates the lock's time; ends this process if another has taken the lock over."""
     while not done.wait(every):
         try:
             seen = _look(path)
-            if seen is None and not done.is_set():  # someone has tidied up
+            if seen is None and not done.is_set():  # somebody deleted it
                 _create(path, mine)
                 continue
             if seen is None or seen.owner.get("token") == mine["token"]:
-                os.utime(path)  # writes nothing, so it works on a full disk
+                os.utime(path)  # works on a full disk too
                 continue
-        except OSError:  # the disk is away for a moment; the next renewal may succeed
+        except OSError:  # such as a network disk that is away; the next renewal may succeed
             continue
-        # This process stood still for longer than the lock lasts. Two writers would mix.
+        # This process was stopped for longer than the lock lasts; two writers would mix files.
         print(
-            f"sagan: {path.parent} was taken over by {_who(seen)} while this process stood still; "
+            f"sagan: {path.parent} was taken over by {_who(seen)} while this process was stopped; "
             "ending",
             file=sys.stderr,
             flush=True,
         )
-        exit_now(_TAKEN_OVER)
+        exit_now(NO_CHECKPOINT)
 
 
 def _now(path: Path) -> int:
-    """Asks the file system for its time, which the lock's is measured by."""
+    """Returns the file system's current time (ns), the clock of the lock's times."""
     probe = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         probe.touch()
@@ -188,7 +196,7 @@ def _now(path: Path) -> int:
 
 
 def _here() -> dict[str, Any]:
-    """Names this process so that a look into /proc tells it from another of the same number."""
+    """Describes this process so that another one with the same number differs."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -198,7 +206,7 @@ def _here() -> dict[str, Any]:
 
 
 def _is_alive(owner: dict[str, Any]) -> bool | None:
-    """Says whether the holder runs; None if it cannot be known from here."""
+    """Returns whether the holder runs; None if that cannot be known from this machine."""
     if not owner.get("place") or owner["place"] != _place():
         return None
     born = _born(owner.get("pid", 0))
@@ -206,7 +214,7 @@ def _is_alive(owner: dict[str, Any]) -> bool | None:
 
 
 def _place() -> str | None:
-    """Names where process numbers mean the same: this boot, this process namespace."""
+    """Identifies the scope of process numbers: this boot and this process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -215,7 +223,7 @@ def _place() -> str | None:
 
 
 def _born(pid: int) -> int | None:
-    """Gives when a process started, in ticks since boot; None if there is none (or a dead one)."""
+    """Returns when a process started, in ticks since boot; None if it does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run writes down: `metrics.jsonl`, TensorBoard events, journals of rare events."""
+"""What a run records: `metrics.jsonl`, TensorBoard events, and journals of rare events."""
 
 import json
 import math
@@ -13,13 +13,12 @@ from sagan.files.atomic import replace_text
 class Scalars:
     """Writes scalars to `metrics.jsonl` and as TensorBoard events.
 
-    Opening at a step that was reached before drops what was written after it: a resumed run's
-    files are those of an uninterrupted one.
+    Opening removes what was written for later steps, so that the files of a resumed run equal
+    those of an uninterrupted one.
 
     Args:
-      workdir: of the run.
-      step: the run continues from here; lines of later steps are removed.
-      events: a sub-folder for the event files, so that several writers do not collide.
+      step: where the run continues.
+      events: sub-folder for the event files.
     """
 
     def __init__(self, workdir: Path, step: int, *, events: str = "events"):
@@ -30,11 +29,11 @@ class Scalars:
         _keep_until(self._path, step)
         self._file = self._path.open("a", encoding="utf-8")
         self._events = EventFileWriter(str(workdir / events))
-        restart = SessionLog(status=SessionLog.START)  # tells TensorBoard to drop later steps
+        restart = SessionLog(status=SessionLog.START)  # makes TensorBoard drop later steps
         self._events.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line, and one event per scalar; JSON has null for what is not finite."""
+        """Adds one line, and one event per scalar. In JSON, a value that is not finite is null."""
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, **line}) + "\n")
         self._file.flush()
@@ -56,7 +55,7 @@ def write_events(events, step: int, values: Mapping[str, float]) -> None:  # noq
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Removes lines of steps after `step`, and a last line that was cut short."""
+    """Removes lines of steps after `step`, and incomplete lines."""
     if not path.exists():
         return
     kept = []
@@ -70,11 +69,13 @@ def _keep_until(path: Path, step: int) -> None:
 
 
 class Journal:
-    """Lists rare events, each with its step, in one JSON file; there is none without events.
+    """A list of rare events, each with its step, in one JSON file.
+
+    The file appears with the first event.
 
     Args:
-      step: the run goes on from here; what an earlier process wrote of later steps is dropped.
-      writes: whether this process keeps the file; others only call.
+      step: where the run continues; entries of later steps are removed.
+      writes: whether this process writes the file; in others, `add` has no effect on disk.
     """
 
     def __init__(self, path: Path, step: int, writes: bool):
@@ -96,5 +97,5 @@ def _entries(path: Path, step: int) -> list[dict[str, Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return [entry for entry in found if entry["step"] <= step]
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
+    except (OSError, ValueError, KeyError, TypeError):  # there is no file, or it is not a journal
         return []

@@ -1,41 +1,42 @@
-"""Which checkpoint a run goes on from, and where those go that it cannot go on from."""
+"""Finding the checkpoint to resume from, and setting aside those that cannot be used."""
 
 import sys
 from pathlib import Path
 
 from sagan.runs import checkpoint, manifest
 
-FOLDER = "checkpoints-quarantine"  # beside Orbax's folder, so that it never counts what is here
+FOLDER = "checkpoints-quarantine"  # outside Orbax's folder, which it would otherwise count
 
 
 def resume(workdir: Path) -> int:
-    """Finds the newest whole checkpoint (0: there is none at all) and sets aside what is beyond it.
+    """Returns the newest undamaged step, or 0 if there are no checkpoints.
 
-    For the process that owns the directory. What is damaged, or looks like a step and is none
-    (Orbax would count it), moves to `checkpoints-quarantine`; nothing is deleted.
+    Only the process that owns the work directory may call this. Newer steps that are damaged or
+    incomplete are moved to `checkpoints-quarantine`, since Orbax would count them as steps.
+    Nothing is deleted.
 
-    Raises: DamagedError if there are checkpoints and none is whole; then nothing is moved.
+    Raises: DamagedError if there are checkpoints and all are damaged; nothing is moved then.
     """
     folder = workdir / checkpoint.FOLDER
     named = [p for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
-    beyond, damaged, chosen = [], [], 0
+    newer, damaged, chosen = [], [], 0
     for path in sorted(named, key=lambda p: int(p.name), reverse=True):
-        parts = (checkpoint.COMMITTED, manifest.NAME, "state")
+        parts = (manifest.COMMITTED, manifest.NAME, "state")
         if not any((path / part).exists() for part in parts):
-            beyond.append((path, "no checkpoint"))
+            newer.append((path, "not a checkpoint"))
         elif wrong := manifest.damage(path):
             damaged.append(path.name)
-            beyond.append((path, f"damaged: {wrong}"))
+            newer.append((path, f"damaged: {wrong}"))
         else:
             chosen = int(path.name)
             break
     if damaged and not chosen:
-        whys = "; ".join(f"{path.name} is {why}" for path, why in beyond)
+        whys = "; ".join(f"{path.name} is {why}" for path, why in newer)
         raise checkpoint.DamagedError(
-            f"{folder}: no checkpoint is whole ({whys}); nothing was moved. Restore one, or give "
-            "another --workdir to start afresh"
+            f"{folder}: every checkpoint is damaged ({whys}); nothing was moved. Restore one "
+            "from a copy, or start anew with another --workdir"
         )
-    for path, why in beyond:
+    for path, why in newer:
         _set_aside(workdir, path, why)
     return chosen
 

@@ -1,0 +1,156 @@
+"""What is learned. Each task is one folder here, found by the name in `config.task`.
+
+The training loop, checkpoints, launchers and evaluation know a task only as the `Task` below: they
+know nothing of the networks inside. A task's module defines `build(config, num_devices) -> Task`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from sagan.config import Config, GuardConfig, plugins
+from sagan.data import Source
+from sagan.data.pipeline import Batch
+from sagan.evaluation import Sampler, Scorer, ScoreSpec
+
+State = Any  # any pytree
+Variables = Any  # any pytree
+Scalars = dict[str, Float[Array, ""]]
+
+
+class Preview(NamedTuple):
+    """What a run shows of its progress.
+
+    Attributes:
+      picture: becomes `samples/<step>.png`.
+      about: stored as JSON in that file.
+    """
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    about: dict[str, Any]
+    images: UInt8[np.ndarray, "N S S 3"]
+    labels: Int[np.ndarray, " N"] | None
+
+
+@runtime_checkable
+class Health(Protocol):
+    """Watches scalars and previews for signs that training has gone wrong.
+
+    Every process holds one, shows it the same things in the same order, and so comes to the same
+    conclusions.
+
+    Attributes:
+      alarms: what is wrong at present, by kind, each in a sentence.
+      last_healthy_step: the newest step that was saved while there was no alarm.
+    """
+
+    alarms: Mapping[str, str]
+    last_healthy_step: int | None
+
+    def look(self, scalars: Mapping[str, float]) -> list[str]:
+        """Looks at one log line; returns the alarms that are new."""
+        ...
+
+    def measure(self, preview: Preview) -> Any:
+        """Reduces a preview to something that JSON can hold; only the first process does it."""
+        ...
+
+    def see(self, step: int, measured: Any) -> list[str]:
+        """Looks at what the first process measured at a step; returns the alarms that are new."""
+        ...
+
+    def scalars(self) -> dict[str, float]:
+        """Returns what is added to a log line."""
+        ...
+
+    def memory(self, step: int) -> dict[str, Any]:
+        """Returns what a run that resumes from `step` needs to know; called when that is saved."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is trained.
+
+    Attributes:
+      batches_per_step: batches of real data that one step consumes.
+      watched: scalars of a step that must be finite; otherwise the step changes nothing.
+      headline: scalars that the progress line shows.
+      unroll: several steps in one program are repeated there instead of in a compiled loop.
+    """
+
+    batches_per_step: int
+    watched: tuple[str, ...]
+    headline: tuple[str, ...]
+    unroll: bool
+
+    def init(self, keys: Sequence[Key[Array, ""]]) -> State:
+        """Draws the first state from three independent keys."""
+        ...
+
+    def step(
+        self, state: State, batches: Batch, step: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[State, Scalars]:
+        """Takes one training step on one device, under the named axis `data`; pure.
+
+        Args:
+          batches: this device's share, (batches_per_step, B, …).
+          step: number of steps taken before this one.
+          key: of this step, the same on all devices.
+
+        Returns: the next state and scalars, both the same on all devices.
+        """
+        ...
+
+    def telemetry(self, state: State) -> Scalars:
+        """Returns scalars that are read off the state itself, once for each dispatch."""
+        ...
+
+    def snapshot(self, state: State) -> Any:
+        """Returns the part of the state that `inference` reads."""
+        ...
+
+    def inference(self, snapshot: Any, *, quick: bool = False) -> Variables:
+        """Returns the variables that sampling and evaluation use; stored beside the state.
+
+        Args:
+          quick: save time at the cost of accuracy, for a preview before the first step.
+        """
+        ...
+
+    def preview(self, variables: Variables, step: int) -> Preview:
+        """Draws what the run shows of itself."""
+        ...
+
+    def health(
+        self, config: GuardConfig, source: Source, memory: Mapping[str, Any] | None
+    ) -> Health:
+        """Returns a watcher that continues from `memory`, or a new one if that is None."""
+        ...
+
+    def scorer(self, spec: ScoreSpec) -> Scorer:
+        """Returns what computes the scores that `spec` asks for."""
+        ...
+
+    def load_sampler(self, workdir: Path, step: int) -> Sampler:
+        """Opens one checkpoint of a run for sampling."""
+        ...
+
+    def parameters(self, state: State) -> Mapping[str, Any]:
+        """Returns the trained parameters by the name of the network."""
+        ...
+
+    def activation_bytes(self, batch_size: int) -> int:
+        """Estimates the memory that a step keeps for its gradients, for so many images."""
+        ...
+
+
+def build(config: Config, num_devices: int = 1) -> Task:
+    """Returns the task of a resolved config, for a program that runs on so many devices.
+
+    Raises: ConfigError if the task does not exist or its sections of the config do not fit.
+    """
+    return plugins.load("tasks", config.task, field="task").build(config, num_devices)

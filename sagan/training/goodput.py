@@ -4,83 +4,73 @@ import json
 import time
 from pathlib import Path
 
-_STEP, _RESTART = "step", "restart"
+from sagan.training.phase import Activity, Phase
+
 FIRST_STEP = "the first step has begun"
-_PARTS = ("compile", _STEP, "input", "evaluation", "checkpoint", "sample", _RESTART)
 
 
-def _key(part: str) -> str:
-    return f"time/{part}_seconds"
+def _key(phase: Phase) -> str:
+    return f"time/{phase.value}_seconds"
 
 
 class Goodput:
-    """Adds up seconds by what is done; whatever is no other part is `step`.
+    """Adds up seconds by phase.
 
-    What an earlier process of the run did is read from `metrics.jsonl`. All that it spent on
-    steps that are now repeated counts as `restart`, as does restoring.
+    The totals of earlier processes of the run are read from `metrics.jsonl`. Time that they spent
+    on steps which are now repeated counts as `restart`, and so does restoring.
 
     Args:
-      step: the run goes on from here.
+      activity: whose phases are timed, from now on.
+      step: the run continues from here.
     """
 
-    def __init__(self, workdir: Path, step: int):
-        self.seconds: dict[str, float] = {part: 0.0 for part in _PARTS}
-        self._part, self._since = (_RESTART if step else "compile"), time.perf_counter()
-        self._began = self._since
+    def __init__(self, workdir: Path, step: int, activity: Activity):
+        self.seconds: dict[Phase, float] = dict.fromkeys(Phase, 0.0)
         kept, last = _totals(workdir / "metrics.jsonl", step)
         self.seconds |= kept
-        self.seconds[_RESTART] += max(0.0, sum(last.values()) - sum(kept.values()))
+        self.seconds[Phase.RESTORING] += max(0.0, sum(last.values()) - sum(kept.values()))
+        self._activity = activity
+        self._since = self._began = time.perf_counter()
+        activity.listen(self._account)
 
-    def during(self, part: str) -> "_During":
-        """Counts what is done in this context as `part`."""
-        return _During(self, part)
-
-    def switch(self, part: str) -> str:
-        """Counts what comes as `part`; gives what it was until now."""
+    def _account(self, before: Phase, after: Phase) -> None:
         now = time.perf_counter()
-        self.seconds[self._part] += now - self._since
-        before, self._part, self._since = self._part, part, now
-        return before
+        self.seconds[before] += now - self._since
+        self._since = now
 
     def scalars(self) -> dict[str, float]:
-        """Gives the totals, and the share of the whole that went into steps that count."""
-        self.switch(self._part)
+        """Returns the totals, and the share of the whole that went into steps that count."""
+        self._account(self._activity.phase, self._activity.phase)
         whole = sum(self.seconds.values())
-        shares = {"time/goodput": self.seconds[_STEP] / whole if whole else 0.0}
-        return shares | {_key(part): seconds for part, seconds in self.seconds.items()}
+        share = self.seconds[Phase.STEPPING] / whole if whole else 0.0
+        totals = {_key(phase): seconds for phase, seconds in self.seconds.items()}
+        return {"time/goodput": share} | totals
 
     def begun(self) -> str:
-        """Says, where this process begins its first step, how long it took to get there."""
+        """Returns, at the first step of this process, how long it took to get there."""
         return f"{FIRST_STEP}, {time.perf_counter() - self._began:.1f} s after the imports"
 
-    def line(self) -> str:
-        """Says it in one line."""
+    def summary(self) -> str:
+        """Returns the totals in one line."""
         share = self.scalars()["time/goodput"]
-        others = ", ".join(f"{part} {self.seconds[part]:.1f} s" for part in _PARTS if part != _STEP)
-        return f"goodput {share:.0%}: steps {self.seconds[_STEP]:.1f} s; {others}"
+        others = ", ".join(
+            f"{phase.value} {seconds:.1f} s"
+            for phase, seconds in self.seconds.items()
+            if phase is not Phase.STEPPING
+        )
+        return f"goodput {share:.0%}: steps {self.seconds[Phase.STEPPING]:.1f} s; {others}"
 
 
-class _During:
-    def __init__(self, goodput: Goodput, part: str):
-        self._goodput, self._part = goodput, part
-
-    def __enter__(self) -> None:
-        self._before = self._goodput.switch(self._part)
-
-    def __exit__(self, *_: object) -> None:
-        self._goodput.switch(self._before)
-
-
-def _totals(path: Path, step: int) -> tuple[dict[str, float], dict[str, float]]:
+def _totals(path: Path, step: int) -> tuple[dict[Phase, float], dict[Phase, float]]:
     """Reads the totals at the last line up to `step`, and at the last line of all."""
-    kept: dict[str, float] = {}
-    last: dict[str, float] = {}
+    kept: dict[Phase, float] = {}
+    last: dict[Phase, float] = {}
     if not path.exists():
         return kept, last
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
-            last = {part: float(line[_key(part)]) for part in _PARTS}
+            last = {phase: float(line[_key(phase)]) for phase in Phase}
             if line["step"] <= step:
                 kept = last
         except (ValueError, KeyError, TypeError):  # cut short, or of an earlier version

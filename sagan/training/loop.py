@@ -1,7 +1,5 @@
-"""The loop: feed, step, log, sample, save, evaluate, stop."""
+"""The loop: feed, step, log, preview, save, score, stop."""
 
-import contextlib
-import functools
 import sys
 import time
 from pathlib import Path
@@ -10,288 +8,239 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sagan import data
-from sagan.config import Config, ConfigError
-from sagan.config import plugins as registry
+from sagan.config import Config
 from sagan.data import Source
-from sagan.data.pipeline import Pipeline
-from sagan.evaluation import evaluate, evaluator
+from sagan.evaluation import checkpoints as scoring
+from sagan.files import images
 from sagan.files.progress import Progress
-from sagan.parallel.devices import Devices, check_split, compile_ahead
-from sagan.parallel.processes import is_main, told_by_main
-from sagan.runs import lock
-from sagan.runs import recovery as quarantine
-from sagan.runs.checkpoint import Checkpoints, claim
+from sagan.parallel import processes
 from sagan.runs.logs import Scalars
-from sagan.tasks.gan import grids, sampler
-from sagan.tasks.gan import step as train_step
-from sagan.tasks.gan.losses import LOSSES, PENALTIES, find
-from sagan.training import guard
-from sagan.training import speed as live
-from sagan.training.goodput import Goodput
-from sagan.training.stop import Preempted, StopRequest
-from sagan.training.watchdog import Watchdog
-
-
-def check(config: Config) -> None:
-    """Checks everything in a resolved config that can be checked without a device.
-
-    Raises: ConfigError.
-    """
-    registry.load("models", config.model.name, field="model.name").check(config.model)
-    find(LOSSES, config.train.loss, "train.loss")
-    if config.train.penalty != "none":
-        find(PENALTIES, config.train.penalty, "train.penalty")
-    if config.eval.every_steps % config.checkpoint.every_steps:
-        raise ConfigError(
-            f"eval.every_steps={config.eval.every_steps} is not a multiple of "
-            f"checkpoint.every_steps={config.checkpoint.every_steps}: checkpoints are scored"
-        )
+from sagan.training.dispatch import plan
+from sagan.training.phase import Phase
+from sagan.training.prepare import Parts, prepare, resolve
+from sagan.training.speed import detail
+from sagan.training.stop import Preempted
 
 
 def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
     """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
 
     Args:
-      source: the config's images, where they are open already.
+      source: the config's images, if they are open already.
 
     Returns:
-      The last sample grid.
+      The path of the last picture of samples.
 
     Raises:
-      ConfigError: something typed does not fit.
-      CheckpointError: `workdir` holds another run, or no checkpoint in it is whole.
+      ConfigError: something in the config does not fit.
+      CheckpointError: `workdir` holds another run, or none of its checkpoints is whole.
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       Preempted: SIGTERM came; everything is saved.
-      Diverged: numbers were not finite too often, or the game has collapsed.
+      Diverged: too many steps were not finite, or the run has collapsed.
     """
-    source = source or data.load(config.data, config.model.image_size)
-    config = data.resolve(config, source)
-    check(config)
-    devices = Devices(config.train.parallel)
-    check_split(config, devices)
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
-        stop.nothing_to_lose = True
-
-        def own() -> int:
-            workdir.mkdir(parents=True, exist_ok=True)
-            held = lock.Lock(workdir, config.name, config.guard.lock_seconds)
-            stack.enter_context(held)
-            stop.before_exit = held.release
-            claim(workdir, config)
-            return quarantine.resume(workdir)
-
-        step = told_by_main(own)
-        me = jax.process_index(), jax.process_count()
-        watchdog = Watchdog(workdir, config.guard.watchdog_seconds, step, *me)
-        stack.enter_context(watchdog)
-        return _Run(config, source, workdir, devices, step, stop, watchdog).loop()
+    config, source = resolve(config, source)
+    with prepare(config, workdir, source) as parts:
+        return Loop(parts).run()
 
 
-_copied = jax.jit(functools.partial(jax.tree.map, jnp.copy))
+def picture_path(workdir: Path, step: int) -> Path:
+    """Returns where the picture of samples of a step is written."""
+    return workdir / "samples" / f"{step}.png"
 
 
-class _Run:
-    """What the loop holds while it runs."""
+class Loop:
+    """Runs one training from its first state to its last step."""
 
-    def __init__(
-        self,
-        config: Config,
-        source: Source,
-        workdir: Path,
-        devices: Devices,
-        step: int,
-        stop: StopRequest,
-        watchdog: Watchdog,
-    ):
-        self.config, self.source, self.workdir, self.devices = config, source, workdir, devices
-        self.step, self.stop, self.watchdog = step, stop, watchdog
-        self.goodput = Goodput(workdir, step)
-        # From a step between dispatches, saved on a CPU or by smaller ones, on by single steps.
-        several = jax.default_backend() != "cpu" and step % config.train.steps_per_dispatch == 0
-        self.per_dispatch = config.train.steps_per_dispatch if several else 1
-        gan = train_step.build(config, devices.count)
-        self.checkpoints = Checkpoints(workdir, config, lambda: self.guard.worth_keeping())
-        self.saved, self.unscored = step if step else None, False
-        self.evaluator = None
-        if config.eval.every_steps or config.eval.at_end:
-            # Now, so that what cannot be scored is reported before hours of training.
-            with self._during("evaluation"):
-                self.evaluator = evaluator.evaluator_of(config)
-                self.evaluator.check(config.eval.num_images, config.model.num_classes is not None)
-        make = functools.partial(train_step.init, gan)
-        abstract = devices.abstract(make)
-        state = self._restore(abstract) if step else None
-        self.goodput.switch("compile")
-        # Long and longest parts of a start, both under way while Python goes on.
-        created = devices.create_ahead(make) if state is None else None
-        self.pipeline = Pipeline(config, source, devices, self.per_dispatch)
-        program = functools.partial(train_step.program, gan)
-        self.train = devices.compile(program, Pipeline.BATCH_AXIS)
-        self.ahead = None
-        if step < config.train.steps and devices.compiles_ahead:
-            call = abstract, self.pipeline.data, self.pipeline.abstract()
-            self.ahead = compile_ahead(self.train, *call)
-        self.state = created.result() if created else state
-        about = self.checkpoints.about(step) if step else {}
-        self.guard = guard.Guard(config, workdir, source, devices, self.state, about.get("guard"))
-        self.speed = live.Speed(config, self.per_dispatch)
-
-    @contextlib.contextmanager
-    def _during(self, part: str):  # noqa: ANN202
-        """Counts what is done here as `part`, and gives it the longer time."""
-        slow, self.watchdog.slow = self.watchdog.slow, True
-        self.watchdog.beat(self.step)
-        try:
-            with self.goodput.during(part):
-                yield
-        finally:
-            self.watchdog.beat(self.step)
-            self.watchdog.slow = slow
-
-    def _restore(self, abstract: train_step.TrainState) -> train_step.TrainState:
-        self.checkpoints.require_classes(self.step, self.source.class_names)
-        if is_main():
-            print(f"resuming {self.workdir} from step {self.step}", file=sys.stderr)
-        return self.checkpoints.restore(self.step, abstract)
-
-    def loop(self) -> Path:
-        """Runs to the end; closes what it opened, however it ends."""
-        main = is_main()
-        self.scalars = Scalars(self.workdir, self.step) if main else None
-        self.progress = Progress(
-            "train", self.config.train.steps, done=self.step, unit="steps", enabled=main
+    def __init__(self, parts: Parts):
+        self._parts, self._cadence = parts, parts.cadence
+        self._step, self._state = parts.step, parts.state
+        self._last_step = parts.cadence.last_step
+        self._saved = parts.step if parts.step else None  # the last step that was saved
+        self._main = processes.is_main()
+        self._scalars: Scalars | None = None
+        self._has_begun = False
+        self._progress = Progress(
+            "train", self._last_step, done=self._step, unit="steps", enabled=self._main
         )
+
+    def run(self) -> Path:
+        """Trains to the last step; finishes what it has begun to write, however it ends."""
+        parts = self._parts
+        self._scalars = Scalars(parts.workdir, self._step) if self._main else None
         try:
-            if self.step and told_by_main(self._owes_score):
-                self._evaluate()
+            self._score_if(
+                self._step > 0 and self._scores_here()
+            )  # an earlier process may not have
             with jax.transfer_guard("disallow"):
-                self._steps()
+                self._train()
         finally:
-            self.progress.close()
-            with self._during("checkpoint"):
-                self.checkpoints.wait()
-            self.checkpoints.close()
-            if self.scalars:
-                self.scalars.close()
-        if self.config.eval.at_end and self.saved is not None:
-            if self.unscored or told_by_main(self._lacks_score):
-                self._evaluate()
-        if main:
-            print(f"sagan: {self.goodput.line()}", file=sys.stderr)
-        return grids.path_of(self.workdir, self.step)
+            self._progress.close()
+            with parts.activity.during(Phase.SAVING):
+                parts.checkpoints.wait()
+            if self._scalars:
+                self._scalars.close()
+        self._score_if(parts.score_at_end and self._saved is not None)
+        if self._main:
+            print(f"sagan: {parts.goodput.summary()}", file=sys.stderr)
+        return picture_path(parts.workdir, self._step)
 
-    def _owes_score(self) -> int:
-        """Says whether an earlier process ended between a save and its score."""
-        every = self.config.eval.every_steps
-        return int(every > 0 and self.step % every == 0 and self._lacks_score())
-
-    def _lacks_score(self) -> int:
-        assert self.evaluator is not None  # asked only where scores are wanted
-        return int(not evaluate.is_scored(self.workdir, self.step, self.evaluator))
-
-    def _steps(self) -> None:
-        feed, detail, beginning = self.pipeline.batches(self.step), "", None
-        if self.step == 0 and self.config.sample.every_steps:
-            state = self.devices.local(self.state)  # which the first step takes
-            beginning = _copied((state.ema, state.g.stats["spectral_stats"]))
-        if self.ahead is not None:
-            self.ahead.result()
-        since, since_step = time.perf_counter(), self.step
-        while self.step < self.config.train.steps:
-            with self.goodput.during("input"):
-                batch = next(feed)
-            self.state, scalars = self.train(self.state, self.pipeline.data, batch)
-            self.step += self.per_dispatch
-            self._move_on()
-            self.guard.dispatched(self.step, scalars)
-            if beginning is not None:
-                beginning = self._draw_first(*beginning)
-            if self._due(self.config.log.every_steps):
-                values = self.guard.logged(self.step, self.devices.fetch(scalars))
-                rate = (self.step - since_step) / (time.perf_counter() - since)
-                call = self.train, self.state, self.pipeline.data, batch
-                values |= self.speed.figures(rate, *call)
-                since, since_step = time.perf_counter(), self.step
-                if self.scalars:
-                    self.scalars.write(self.step, values | self.goodput.scalars())
-                detail = live.detail(values)
-            self.progress.update(self.step, detail)
+    def _train(self) -> None:
+        parts = self._parts
+        dispatches = list(plan(self._step, parts.steps_per_dispatch, self._cadence))
+        if not dispatches:
+            return
+        batches = parts.pipeline.batches(dispatches)
+        snapshot = self._snapshot_at_0()
+        if parts.compiled is not None:
+            parts.compiled.result()
+        called: set[int] = set()
+        since, since_step, line = time.perf_counter(), self._step, ""
+        for _, number in dispatches:
+            with parts.activity.during(Phase.READING):
+                batch = next(batches)
+            if number not in called:  # this call compiles the program
+                called.add(number)
+                parts.activity.switch(Phase.COMPILING)
+            self._state, scalars = parts.program(self._state, parts.pipeline.data, batch)
+            self._step += number
+            self._note_progress()
+            parts.health.dispatched(self._step, scalars)
+            if snapshot is not None:
+                snapshot = self._preview_step_0(snapshot)
+            if self._is_due(self._cadence.log):
+                rate = (self._step - since_step) / (time.perf_counter() - since)
+                line = self._log(scalars, rate, number, batch)
+                since, since_step = time.perf_counter(), self._step
+            self._progress.update(self._step, line)
             with jax.transfer_guard("allow"):
                 before = time.perf_counter()
-                self._maybe(self.step)
-                since += time.perf_counter() - before  # not the training's time
-                if self.guard.ends:
-                    self._save()
-                    raise self.guard.end(self.step)
-                if self.step < self.config.train.steps and self.stop.reached(self.step):
-                    self._save()
-                    raise Preempted(f"saved step {self.step} of {self.workdir}")
+                self._preview_save_score()
+                since += time.perf_counter() - before  # the rate is that of training alone
+                self._stop_if_needed()
 
-    def _move_on(self) -> None:
-        """Notes a dispatched step: its program is compiled, and there is something to lose."""
-        self.watchdog.beat(self.step)
-        self.checkpoints.check()
-        if self.watchdog.slow:
-            self.watchdog.slow = self.stop.nothing_to_lose = False
-            self.goodput.switch("step")
-            if is_main():
-                print(f"sagan: {self.goodput.begun()}", file=sys.stderr)
+    def _note_progress(self) -> None:
+        """Notes that a dispatch was started: its program is compiled by now."""
+        parts = self._parts
+        parts.watchdog.beat(self._step)
+        parts.checkpoints.check()
+        if parts.activity.phase is Phase.COMPILING:
+            parts.activity.switch(Phase.STEPPING)
+            if self._main and not self._has_begun:
+                print(f"sagan: {parts.goodput.begun()}", file=sys.stderr)
+            self._has_begun = True
 
-    def _due(self, every: int) -> bool:
-        return every > 0 and (self.step % every == 0 or self.step == self.config.train.steps)
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and (self._step % every == 0 or self._step == self._last_step)
 
-    def _draw_first(self, ema: Any, spectral_stats: Any) -> None:
-        """Draws the sheet of step 0, while the first step is under way: nobody waits for noise."""
-        with jax.transfer_guard("allow"), self._during("sample"):
-            self._draw(0, sampler.refresh(self.config, ema, spectral_stats, batches=1))
+    def _scores_here(self) -> bool:
+        every = self._cadence.score
+        return every > 0 and self._step % every == 0
 
-    def _draw(self, step: int, variables: Any) -> None:
-        draw = functools.partial(grids.draw, self.config, variables, self.workdir, step)
-        self.guard.drawn(step, draw)
+    def _log(self, scalars: Any, steps_per_second: float, number: int, batch: Any) -> str:
+        """Writes a line of scalars; returns the text of the progress line."""
+        parts = self._parts
+        values = parts.health.logged(self._step, parts.devices.fetch(scalars))
+        call = parts.program, self._state, parts.pipeline.data, batch
+        values |= parts.speed.figures(steps_per_second, number, *call)
+        if self._scalars:
+            self._scalars.write(self._step, values | parts.goodput.scalars())
+        return detail(values, parts.task.headline)
 
-    def _maybe(self, step: int) -> None:
-        """Samples, saves and evaluates where `step` is due for it."""
-        config = self.config
-        sample = self._due(config.sample.every_steps)
-        save = self._due(config.checkpoint.every_steps) and self.saved != step
-        if not (sample or save):
+    def _snapshot_at_0(self) -> Any:
+        """Copies what the preview of step 0 needs, before the first step takes the state."""
+        if self._step or not self._cadence.preview:
+            return None
+        parts = self._parts
+        return _copy(parts.devices.local(parts.task.snapshot(self._state.task)))
+
+    def _preview_step_0(self, snapshot: Any) -> None:
+        """Previews step 0 while the first step is under way, so that nobody waits for noise."""
+        parts = self._parts
+        with jax.transfer_guard("allow"), parts.activity.during(Phase.SAMPLING):
+            self._preview(0, parts.task.inference(snapshot, quick=True))
+
+    def _preview(self, step: int, variables: Any) -> None:
+        parts, preview = self._parts, None
+        if self._main:
+            preview = parts.task.preview(variables, step)
+            images.save(picture_path(parts.workdir, step), preview.picture, preview.about)
+        parts.health.previewed(step, preview)
+
+    def _preview_save_score(self) -> None:
+        """Previews, saves and scores if one of them is due."""
+        parts = self._parts
+        preview, score = self._is_due(self._cadence.preview), self._scores_here()
+        save = self._is_due(self._cadence.save) or score
+        if not preview and (not save or self._saved == self._step):
             return
-        self.guard.land()
-        with self._during("sample" if sample else "checkpoint"):
+        parts.health.wait()
+        with parts.activity.during(Phase.SAMPLING if preview else Phase.SAVING):
             variables = self._variables()
-            if sample:
-                self._draw(step, variables)
+            if preview:
+                self._preview(self._step, variables)
         if save:
             self._save(variables)
-            if config.eval.every_steps and step % config.eval.every_steps == 0:
-                self._evaluate()
+        self._score_if(score)
 
     def _variables(self) -> Any:
-        state = self.devices.local(self.state)
-        return sampler.refresh(self.config, state.ema, state.g.stats["spectral_stats"])
+        parts = self._parts
+        return parts.task.inference(parts.devices.local(parts.task.snapshot(self._state.task)))
 
     def _save(self, variables: Any = None) -> None:
-        if self.saved == self.step:
+        if self._saved == self._step:
             return
-        self.guard.land()
-        with self._during("checkpoint"):
+        parts = self._parts
+        parts.health.wait()
+        with parts.activity.during(Phase.SAVING):
             variables = self._variables() if variables is None else variables
-            about = {"step": self.step, "class_names": list(self.source.class_names)}
-            about["guard"] = self.guard.memory(self.step)
-            state = self.devices.leave(self.state)
-            self.checkpoints.save(self.step, state, self.devices.replicate(variables), about)
-        self.saved, self.unscored = self.step, True
+            about = {
+                "step": self._step,
+                "class_names": list(parts.class_names),
+                "guard": parts.health.memory(self._step),
+            }
+            state = parts.devices.to_global(self._state)
+            parts.checkpoints.save(
+                self._step,
+                state,
+                parts.devices.replicate(variables),
+                about,
+                worth_keeping=parts.health.worth_keeping(),
+            )
+        self._saved = self._step
 
-    def _evaluate(self) -> None:
-        """Scores the step that was saved last; being stopped meanwhile loses nothing."""
-        with self._during("checkpoint"):
-            self.checkpoints.wait()
-        self.progress.close()
-        before, self.stop.nothing_to_lose = self.stop.nothing_to_lose, True
-        self.stop.leave_if_asked()
-        with self._during("evaluation"):
-            evaluate.run(self.workdir, step=self.step, evaluator=self.evaluator)
-        self.stop.nothing_to_lose, self.unscored = before, False
+    def _score_if(self, wanted: bool) -> None:
+        """Scores the step that was saved last, unless that was done before."""
+        parts = self._parts
+        if not wanted or parts.scorer is None:
+            return
+        scorer = parts.scorer
+        with parts.activity.during(Phase.SAVING):
+            parts.checkpoints.wait()
+        if processes.broadcast_from_main(
+            lambda: scoring.is_scored(parts.workdir, self._step, scorer)
+        ):
+            return
+        self._progress.close()
+        with parts.activity.during(Phase.SCORING):
+            parts.stop.end_if_asked()
+            scoring.score_run(
+                parts.workdir, parts.task, scorer.spec, step=self._step, scorer=scorer
+            )
+
+    def _stop_if_needed(self) -> None:
+        """Saves and ends the run if it has collapsed or was asked to stop.
+
+        Raises: Diverged, Preempted.
+        """
+        parts = self._parts
+        collapsed = parts.health.collapsed(self._step)
+        if collapsed is not None:
+            self._save()
+            raise collapsed
+        if self._step < self._last_step and parts.stop.reached(self._step):
+            self._save()
+            raise Preempted(f"saved step {self._step} of {parts.workdir}")
+
+
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))

@@ -1,50 +1,52 @@
-"""What a training says of its speed while it runs: the figures of `sagan bench`, live."""
+"""How fast a training runs, for log lines and the progress line."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-
-from sagan.bench import flops
-from sagan.bench.report import shown
-from sagan.config import Config
+from sagan.files.tables import shown
+from sagan.parallel import chips, flops
+from sagan.parallel.platform import Platform
 
 
 class Speed:
-    """Turns steps per second into the other figures.
+    """Turns steps per second into figures that people compare.
 
     Args:
-      config: resolved.
-      per_dispatch: generator updates in one call of the program.
+      images_per_step: real images that one step consumes.
+      platform: whose peak the share is of; without a known peak there is no share.
     """
 
-    def __init__(self, config: Config, per_dispatch: int):
-        self._images = config.train.batch_size * config.train.d_steps_per_g_step
-        self._per_dispatch = per_dispatch
-        self._kind = jax.devices()[0].device_kind
-        self._flops: float | None = None
+    def __init__(self, images_per_step: int, platform: Platform):
+        self._images, self._kind = images_per_step, platform.device_kind
+        self._flops: dict[int, float] = {}  # of one step, by the number of steps in a dispatch
 
-    def figures(self, steps_per_second: float, *call: Any) -> dict[str, float]:
-        """Gives scalars: real images through the discriminator per second, share of the peak.
+    def figures(
+        self, steps_per_second: float, steps_per_dispatch: int, *call: Any
+    ) -> dict[str, float]:
+        """Returns scalars: steps and real images per second, and the share of the chip's peak.
 
         Args:
-          call: the program and its arguments, whose matrix products are counted, once, where the
-            chip's peak is known.
+          call: the program and its arguments. Its matrix products are counted once.
         """
         found = {
             "time/steps_per_second": steps_per_second,
             "time/images_per_second": steps_per_second * self._images,
         }
-        if self._kind in flops.PEAK_FLOPS:
-            if self._flops is None:
-                self._flops = flops.matmuls(flops.jaxpr_of(*call)) / self._per_dispatch
-            share = flops.share_of_peak(self._flops * steps_per_second, self._kind)
-            found["time/share_of_peak"] = float(share)
+        if self._kind in chips.CHIPS:
+            if steps_per_dispatch not in self._flops:
+                count = flops.matmuls(flops.jaxpr_of(*call)) / steps_per_dispatch
+                self._flops[steps_per_dispatch] = count
+            speed = self._flops[steps_per_dispatch] * steps_per_second
+            share = chips.share_of_peak(speed, self._kind)
+            if share is not None:
+                found["time/share_of_peak"] = share
         return found
 
 
-def detail(values: dict[str, float]) -> str:
-    """Writes speed and losses for a progress line."""
-    speed = f"{shown(values['time/images_per_second'])} images/s"
-    share = values.get("time/share_of_peak")
-    share = "" if share is None else f"{share:.1%} of peak  "
-    return f"{speed}  {share}d {values['loss/d']:.3f}  g {values['loss/g']:.3f}"
+def detail(values: dict[str, float], headline: Sequence[str]) -> str:
+    """Returns speed and the headline scalars for a progress line; `loss/d` is shown as `d`."""
+    words = [f"{shown(values['time/images_per_second'])} images/s"]
+    if "time/share_of_peak" in values:
+        words.append(f"{values['time/share_of_peak']:.1%} of peak")
+    words += [f"{name.rpartition('/')[2]} {values[name]:.3f}" for name in headline]
+    return "  ".join(words)

@@ -1,6 +1,6 @@
-"""Ends a process that makes no step any more, and says where it stood.
+"""Ends a process that makes no more progress, and says where it stood.
 
-Heartbeats between processes miss a hang: a process that sleeps or waits still answers them.
+The heartbeats between processes miss this: a process that sleeps or waits still answers them.
 """
 
 import faulthandler
@@ -13,35 +13,46 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from sagan.config import exit_codes
 from sagan.parallel.processes import exit_now
+from sagan.training.phase import Activity, Phase
 
-_HUNG = 134
-_SLOW = 4  # compiling, restoring, saving, sampling and scoring may take so many times longer
-_TICKS = 20  # looks in the time allowed
-_BACKSTOP_SECONDS = 60
+_SLOW_FACTOR = 4  # what is no training step may take so many times longer
+_CHECKS = 20  # in the time allowed
 
 
 class Watchdog:
-    """Wants a `beat` every `seconds`, as a context; else all stacks are written, and exit 134.
+    """Wants a `beat` every `seconds`; otherwise writes all stacks and ends the process (134).
 
-    It is a thread, so it needs Python's global lock. Should a call into C keep that, the kernel's
-    alarm ends the process a minute later, with stacks on stderr (142: a signal, retried alike).
+    Use it as a context. The watchdog is a thread and needs Python's global lock. If a call into C
+    keeps that lock, the kernel's alarm ends the process `backstop_seconds` later, with stacks on
+    stderr and with exit code 142, which launchers retry alike.
 
     Args:
-      seconds: allowed without a beat; four times as long while `slow`. 0: for ever.
-      process: this one's index, and `count` of them.
-
-    Attributes:
-      slow: what is done now may take longer; so it is until the first beat.
+      seconds: allowed without a beat; four times as much in phases that may be slow. 0: no limit.
+      step: number of steps taken so far.
+      activity: what the process is doing; every change of phase counts as a beat.
+      process, count: index of this process, and how many there are.
     """
 
-    def __init__(self, workdir: Path, seconds: int, step: int, process: int = 0, count: int = 1):
-        self._seconds, self._step = seconds, step
+    def __init__(
+        self,
+        workdir: Path,
+        seconds: int,
+        step: int,
+        activity: Activity,
+        process: int = 0,
+        count: int = 1,
+        *,
+        backstop_seconds: float = 60,
+    ):
+        self._seconds, self._step, self._activity = seconds, step, activity
+        self._backstop_seconds = backstop_seconds
         self._file = workdir / f"hang.{process}.txt"
         self._who = f"process {process} of {count} (host {socket.gethostname()}, {os.getpid()})"
         self._done = threading.Event()
         self._last = time.monotonic()
-        self.slow = True
+        activity.listen(self._changed)
 
     def __enter__(self) -> "Watchdog":
         self._last = time.monotonic()
@@ -62,37 +73,43 @@ class Watchdog:
             faulthandler.unregister(signal.SIGALRM)
 
     def beat(self, step: int) -> None:
-        """Says that `step` is behind us."""
+        """Notes that so many steps have been taken."""
         self._step, self._last = step, time.monotonic()
 
+    def _changed(self, before: Phase, after: Phase) -> None:
+        self._last = time.monotonic()
+
     def _watch(self) -> None:
-        tick = min(5.0, self._seconds / _TICKS)
+        tick = min(5.0, self._seconds / _CHECKS)
         before = time.monotonic()
         while not self._done.wait(tick):
             now = time.monotonic()
-            if now - before > max(10 * tick, 10.0):  # the whole process stood still: not a hang
+            if now - before > max(10 * tick, 10.0):
+                # The whole process was stopped for that long, which is not a hang.
                 self._last += now - before
             before = now
-            allowed = self._seconds * (_SLOW if self.slow else 1)
+            factor = _SLOW_FACTOR if self._activity.phase.may_be_slow else 1
+            allowed = self._seconds * factor
             if now - self._last > allowed:
-                self._bark(now - self._last)
+                self._end(now - self._last)
             if self._alarm:
-                left = self._last + allowed - now + _BACKSTOP_SECONDS
+                left = self._last + allowed - now + self._backstop_seconds
                 signal.setitimer(signal.ITIMER_REAL, left)
 
-    def _bark(self, seconds: float) -> None:
+    def _end(self, seconds: float) -> None:
         head = (
             f"sagan: {self._who} has made no step for {seconds:.0f} s (guard.watchdog_seconds="
-            f"{self._seconds}); the last was {self._step}; ending with {_HUNG}; stacks are in "
+            f"{self._seconds}); it has taken {self._step} steps and is in phase "
+            f"{self._activity.phase.value!r}; ending with {exit_codes.HUNG}; all stacks are in "
             f"{self._file}"
         )
-        try:  # first to the file: whoever reads stderr may be what hangs
+        try:  # to the file first, since whoever reads stderr may be what hangs
             with self._file.open("w", encoding="utf-8") as file:
                 self._write(head, file)
         except OSError:
-            pass
+            pass  # the work directory's disk may be what hangs; stderr has the same text
         self._write(head, sys.__stderr__ or sys.stderr)
-        exit_now(_HUNG)
+        exit_now(exit_codes.HUNG)
 
     def _write(self, head: str, file: TextIO) -> None:
         file.write(head + "\n")

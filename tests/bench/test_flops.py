@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from support.tiny import CONFIG, changed
+from sagan.bench.game import Game
+from support.tiny import CONFIG
 
 from sagan.bench import flops
-from sagan.bench.game import Game
+from sagan.config import replace
 from sagan.models.layers import conv, spectral
 
 
@@ -37,7 +38,7 @@ def test_the_training_step_as_on_accelerators_counts_like_the_unrolled_one(monke
     """Two steps a dispatch, two updates of D a step: both loops on accelerators."""
     monkeypatch.setattr(conv, "_on_cpu", lambda: False)
     monkeypatch.setattr(spectral, "_FILLED_UP_TO", 0)  # the zeros would be arithmetic too
-    config = changed(CONFIG, train={"d_steps_per_g_step": 2, "batch_size": 4})
+    config = replace(CONFIG, train={"d_steps_per_g_step": 2, "batch_size": 4})
 
     def counted(looped):
         monkeypatch.setattr(jax, "default_backend", lambda: "tpu" if looped else "cpu")

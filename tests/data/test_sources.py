@@ -1,4 +1,4 @@
-"""Every source: a random-access table of uint8 images; and what each refuses."""
+"""Every source is a table of uint8 images with random access; what each source refuses."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,6 @@ from sagan import data
 from sagan.config import ConfigError, DataConfig
 from sagan.config import plugins as registry
 from sagan.data import image_sets
-from sagan.data.sources import tfds
 from sagan.files import images
 
 
@@ -101,48 +100,49 @@ def test_a_changed_folder_has_another_key(folder):
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "facts"),
     [
-        ({"name": "folder"}, "needs data.dir=FOLDER"),
-        ({"name": "folder", "dir": "/nowhere"}, "data.dir=/nowhere is not a folder"),
-        ({"name": "cifar"}, "data.name='cifar' is unknown; known: digits, folder, synthetic, tfds"),
-        ({"name": "no.module"}, "cannot import that module"),
-        ({"name": "digits", "split": "val"}, "data.split='val'; digits has: train, test, all"),
-        ({"name": "tfds"}, "needs the dataset's name"),
-        ({"name": "tfds/cifar10", "dir": "/nowhere"}, "no prepared 'cifar10' there"),
+        ({"name": "folder"}, ["data.dir"]),
+        ({"name": "folder", "dir": "/nowhere"}, ["data.dir=/nowhere"]),
+        ({"name": "cifar"}, ["data.name='cifar'", "digits, folder, synthetic, tfds"]),
+        ({"name": "no.module"}, ["data.name='no.module'"]),
+        ({"name": "digits", "split": "val"}, ["data.split='val'", "train, test, all"]),
+        ({"name": "digits", "split": "tests"}, ["data.split='tests'", "did you mean test?"]),
+        ({"name": "tfds"}, ["data.name=tfds", "tfds/cifar10"]),
+        ({"name": "tfds/cifar10", "dir": "/nowhere"}, ["data.dir=/nowhere", "'cifar10'"]),
     ],
 )
-def test_mistakes_say_what_is_allowed(config, says):
-    with pytest.raises(ConfigError, match=says):
+def test_mistakes_say_what_was_got_and_what_is_allowed(config, facts):
+    with pytest.raises(ConfigError) as error:
         data.load(DataConfig(**config), 8)
+    assert [fact for fact in facts if fact not in str(error.value)] == []
 
 
 def test_empty_folders_are_refused(tmp_path):
     config = DataConfig(name="folder", dir=str(tmp_path))
-    with pytest.raises(ConfigError, match="no images; looked for .png"):
+    with pytest.raises(ConfigError, match=".png"):
         data.load(config, 8)
     _write(tmp_path / "full" / "a.png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(ConfigError, match="no images in class other"):
+    with pytest.raises(ConfigError, match="class other"):
         data.load(config, 8)
 
 
 def test_only_the_default_split_may_be_the_whole_folder(folder):
     config = DataConfig(name="folder", dir=str(folder))
-    with pytest.raises(ConfigError, match=r"data.split='test'; folder .* has: cat, dog$"):
+    with pytest.raises(ConfigError, match=r"data.split='test'.*cat, dog$"):
         data.load(config, 8, split="test")
     flat = DataConfig(name="folder", dir=str(folder / "cat"), split="val")
-    with pytest.raises(ConfigError, match="has: no sub-folders"):
+    with pytest.raises(ConfigError, match="data.split='val'.*none"):
         data.load(flat, 8)
 
 
 def test_images_beside_classes_are_refused_by_all_who_read_folders(folder):
     _write(folder / "stray.png")
-    says = r"has both images \(stray.png\) and folders of images"
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match="stray.png"):
         data.load(DataConfig(name="folder", dir=str(folder)), 8)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match="stray.png"):
         image_sets.open_folder(folder, 8)
 
 
@@ -189,14 +189,14 @@ def test_unreadable_files_are_named(tmp_path):
         ("page.png", b"<html>not found</html>"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{name}: not a readable image"):
+        with pytest.raises(images.BadImage, match=name):
             images.decode(tmp_path / name)
 
 
 def test_a_bomb_is_refused_from_its_header(tmp_path, monkeypatch):
     _write(tmp_path / "big.png", size=(64, 64))
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
-    with pytest.raises(ConfigError, match="64 x 64 pixels; allowed: 4095"):
+    with pytest.raises(ConfigError, match="64 x 64 .*4095"):
         images.decode(tmp_path / "big.png")
 
 
@@ -206,16 +206,20 @@ def test_a_set_prepared_for_reading_in_order_is_refused(test_data, tmp_path):
     for name in ("dataset_info.json", "features.json", "label.labels.txt"):
         text = (prepared / name).read_text().replace("array_record", "tfrecord")
         (other / name).write_text(text)
-    with pytest.raises(ConfigError, match="is not prepared as array_record, which random access"):
+    with pytest.raises(ConfigError, match="array_record"):
         data.load(DataConfig(name="tfds/cifar10", dir=str(tmp_path)), 32)
 
 
-def test_the_newest_version_is_by_number(tmp_path, monkeypatch):
-    for version in ("3.0.2", "3.0.10", "2.9.9"):
-        (tmp_path / "set" / version).mkdir(parents=True)
-        (tmp_path / "set" / version / "dataset_info.json").touch()
-    opened = []
-    monkeypatch.setattr(tfds.Prepared, "__init__", lambda self, folder, *_: opened.append(folder))
-    config = DataConfig(name="tfds/set", dir=str(tmp_path))
-    tfds.load(config, 8, "set")
-    assert [folder.name for folder in opened] == ["3.0.10"]
+def test_the_newest_version_is_by_number(test_data, tmp_path):
+    whole = test_data / "tfds/cifar10/3.0.2"
+    for version in ("2.9.9", "3.0.2"):  # not readable, so opening one of them would fail
+        (tmp_path / "cifar10" / version).mkdir(parents=True)
+        (tmp_path / "cifar10" / version / "dataset_info.json").touch()
+    newest = tmp_path / "cifar10" / "3.0.10"
+    newest.mkdir()
+    for file in whole.iterdir():
+        if file.name == "dataset_info.json":
+            (newest / file.name).write_text(file.read_text().replace('"3.0.2"', '"3.0.10"'))
+        else:
+            (newest / file.name).symlink_to(file)
+    assert len(data.load(DataConfig(name="tfds/cifar10", dir=str(tmp_path)), 8)) == 50_000

@@ -1,46 +1,56 @@
-"""A run whose checkpoints and network cost nothing."""
-
-import importlib.machinery
-import sys
-import types
+"""A run whose checkpoints and feature network cost nothing."""
 
 import pytest
-from support.stand_ins import SIZE, Cheap, FakeSampler
+from support.stand_ins import DATA, SIZE, NoiseTask, write_checkpoint
 
-from sagan.config import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
+from sagan.config import Config, EvalConfig, ModelConfig, TrainConfig
+from sagan.evaluation import ScoreSpec, checkpoints
 from sagan.runs import checkpoint
-from sagan.tasks.gan import sample
+
+EVAL = EvalConfig(features="support.stand_ins", metrics=("fid", "is"), num_images=64)
 
 
 @pytest.fixture
-def steps(monkeypatch):
-    """The steps that have a checkpoint; tests add and remove some."""
-    there = [10, 20, 30]
-    monkeypatch.setattr(checkpoint, "steps", lambda workdir: sorted(there))
-    monkeypatch.setattr(checkpoint, "damage", lambda workdir, step, items: "")
-
-    def load(workdir, step=None):
-        if step not in there:
-            raise FileNotFoundError(step)
-        return FakeSampler(checkpoint.read_config(workdir), step)
-
-    monkeypatch.setattr(sample, "load", load)
-    return there
-
-
-@pytest.fixture
-def workdir(tmp_path, monkeypatch, steps):
+def workdir(tmp_path, monkeypatch):
+    """A run of 30 steps with checkpoints at 10, 20 and 30."""
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
-    module = types.ModuleType("cheap_network")
-    module.__spec__ = importlib.machinery.ModuleSpec("cheap_network", None)
-    module.load = lambda *, weights=None, resizer="tf": Cheap(resizer)
-    monkeypatch.setitem(sys.modules, "cheap_network", module)
     config = Config(
-        name="fake",
-        data=DataConfig(name="synthetic"),
+        name="noise",
+        data=DATA,
         model=ModelConfig(image_size=SIZE, num_classes=4),
         train=TrainConfig(steps=30),
-        eval=EvalConfig(features="cheap_network", metrics=("fid", "is"), num_images=64),
+        eval=EVAL,
     )
     checkpoint.claim(tmp_path / "run", config)
+    for step in (10, 20, 30):
+        write_checkpoint(tmp_path / "run", step)
     return tmp_path / "run"
+
+
+@pytest.fixture
+def task():
+    return NoiseTask()
+
+
+@pytest.fixture
+def spec():
+    """Makes a spec of what the run's config asks for, with changes."""
+    return lambda **changes: ScoreSpec.of(EVAL, **changes)
+
+
+@pytest.fixture
+def score(workdir, task, spec):
+    """Scores the run: `score(step="all", metrics=("fid",))`."""
+
+    def call(step="latest", watch=False, timeout=3600.0, as_json=False, **changes):
+        return checkpoints.score_run(
+            workdir,
+            task,
+            spec(**changes),
+            step=step,
+            watch=watch,
+            watch_timeout_seconds=timeout,
+            as_json=as_json,
+        )
+
+    return call

@@ -1,13 +1,17 @@
-"""Two results side by side, and the refusal to compare what was measured differently."""
+"""Two results side by side; results that were measured differently are refused."""
 
 import json
 
 import pytest
 
 from sagan.config import ConfigError
-from sagan.evaluation import compare, protocols
+from sagan.evaluation import compare, protocol
 
-PROTOCOL = dict.fromkeys(protocols.FIELDS, "x") | {"num_fake": 10, "seed": 0}
+FIELDS = [
+    "features", "weights_sha256", "resizer", "reference_sha256", "num_real", "num_fake",
+    "image_size", "quantisation", "batch_norm", "ema", "truncation",
+]  # fmt: skip
+PROTOCOL = dict.fromkeys(FIELDS, "x") | {"num_fake": 10, "seed": 0, "reference": "x"}
 
 
 def result(path, metrics, **changes):
@@ -16,7 +20,7 @@ def result(path, metrics, **changes):
     return str(path)
 
 
-def test_alike_results_are_set_side_by_side(tmp_path, capsys):
+def test_results_measured_alike_are_printed_side_by_side(tmp_path, capsys):
     a = result(tmp_path / "a.json", {"fid50k": 10.0, "is50k": 8.0})
     b = result(tmp_path / "b.json", {"fid50k": 12.5}, seed=1)
     compare.run(a, b)
@@ -26,12 +30,12 @@ def test_alike_results_are_set_side_by_side(tmp_path, capsys):
     assert shown["metrics"] == {"fid50k": {"a": 10.0, "b": 12.5, "difference": 2.5}}
 
 
-@pytest.mark.parametrize("field", [f for f in protocols.FIELDS if f not in ("seed", "reference")])
-def test_every_field_refuses(tmp_path, field):
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_difference_in_any_field_is_refused(tmp_path, field):
     a = result(tmp_path / "a.json", {"fid50k": 10.0})
     another = 11 if field == "num_fake" else "another"
     b = result(tmp_path / "b.json", {"fid50k": 10.0}, **{field: another})
-    with pytest.raises(ConfigError, match=f"not comparable.*{field}: .*{another!r}"):
+    with pytest.raises(ConfigError, match=f"{field}: .*{another!r}"):
         compare.run(a, b)
 
 
@@ -42,23 +46,23 @@ def test_all_differing_fields_are_named(tmp_path):
         compare.run(a, b)
 
 
-def test_images_from_elsewhere_compare_with_checkpoints(tmp_path, capsys):
+def test_images_from_files_compare_with_checkpoints(tmp_path, capsys):
     a = result(tmp_path / "a.json", {"fid50k": 10.0})
-    b = result(tmp_path / "b.json", {"fid50k": 11.0}, **protocols.of_files())
+    b = result(tmp_path / "b.json", {"fid50k": 11.0}, **protocol.of_files())
     compare.run(a, b)
     assert "11" in capsys.readouterr().out
 
 
-def test_checkpoints_compare_only_where_truncated_alike(tmp_path):
+def test_checkpoints_compare_only_with_the_same_truncation(tmp_path):
     whole = result(tmp_path / "a.json", {"fid50k": 10.0}, truncation=None)
     half = result(tmp_path / "b.json", {"fid50k": 11.0}, truncation=0.5)
     one = result(tmp_path / "c.json", {"fid50k": 11.0}, truncation=1.0)
     for pair in ((whole, half), (half, whole)):
-        with pytest.raises(ConfigError, match="not comparable.*truncation: "):
+        with pytest.raises(ConfigError, match="truncation: "):
             compare.run(*pair)
     compare.run(whole, one)  # psi = 1 truncates nothing
     for checkpoint in (whole, half):
-        files = result(tmp_path / "d.json", {"fid50k": 11.0}, **protocols.of_files())
+        files = result(tmp_path / "d.json", {"fid50k": 11.0}, **protocol.of_files())
         compare.run(checkpoint, files)
 
 
@@ -85,18 +89,18 @@ def test_a_work_directory_stands_for_its_last_result(tmp_path, capsys):
         '{"metrics": [], "protocol": {"num_fake": 5, "resizer": "tf"}}',
     ],
 )
-def test_what_is_no_result_is_refused(tmp_path, text):
+def test_files_that_are_not_results_are_refused(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="not a result of `sagan eval`"):
+    with pytest.raises(ConfigError, match="a.json"):
         compare.run(str(path), str(path))
 
 
 def test_nothing_to_compare(tmp_path):
     a = result(tmp_path / "a.json", {"fid50k": 10.0})
     b = result(tmp_path / "b.json", {"is50k": 10.0})
-    with pytest.raises(ConfigError, match="no score in common: .*fid50k.*is50k"):
+    with pytest.raises(ConfigError, match="fid50k.*is50k"):
         compare.run(a, b)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="has no eval/<step>.json"):
+    with pytest.raises(ConfigError, match=str(tmp_path / "empty")):
         compare.run(str(tmp_path / "empty"), b)

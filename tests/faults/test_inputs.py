@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 from support.image_files import COLOUR, GREY, GREY_ALPHA, huge_png, orientation, pillow, png, seeds
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
 
 from sagan import cli, data
-from sagan.config import ConfigError
+from sagan.config import ConfigError, replace
 from sagan.data import decoded, image_sets
-from sagan.data.pipeline import Pipeline, order
+from sagan.data.pipeline import Feed, Pipeline, order
 from sagan.files.images import FORMATS, BadImage
 from sagan.parallel.devices import Devices
 
@@ -72,14 +72,14 @@ def sagan(*words, environment):
 
 
 def feed(folder, **settings):
-    config = changed(
+    config = replace(
         CONFIG,
         data={"name": "folder", "dir": str(folder), "flip": False, **settings},
         model={"num_classes": 2},
         train={"batch_size": 500, "steps": 8, "d_steps_per_g_step": 1},
     )
     source = data.load(config.data, 8)
-    return Pipeline(config, source, Devices(devices=jax.devices()[:1]), 1)
+    return Pipeline(Feed.of(config, 1), source, Devices(devices=jax.devices()[:1]))
 
 
 @pytest.mark.parametrize("settings", [(), ("data.resident_bytes=0", "data.workers=1")])
@@ -124,7 +124,7 @@ def test_row_24_more_than_one_in_a_thousand_is_an_error(damaged, tmp_path, envir
     assert line.startswith("sagan: 4 of 3000 images cannot be read, more than 0.1%: ")
     assert all(f"{folder}/{name}: " in line for name in BAD[:2])
     with pytest.raises(ConfigError, match="4 of 3000 images cannot be read, more than 0.1%"):
-        for _ in feed(folder, resident_bytes=0, workers=0).batches(0):
+        for _ in feed(folder, resident_bytes=0, workers=0).batches((step, 1) for step in range(8)):
             pass
 
 
@@ -150,9 +150,10 @@ def test_row_24_order_and_images_are_a_function_of_the_step_alone(damaged, capsy
     capsys.readouterr()
     streamed = feed(damaged, resident_bytes=0, workers=0)
     later = feed(damaged, resident_bytes=0, workers=0)
-    resumed = itertools.chain([None] * 3, later.batches(3))
+    dispatches = [(step, 1) for step in range(8)]
+    resumed = itertools.chain([None] * 3, later.batches(dispatches[3:]))
     for step, (one, two, three) in enumerate(
-        zip(itertools.islice(held.batches(0), 8), streamed.batches(0), resumed, strict=True)
+        zip(held.batches(dispatches), streamed.batches(dispatches), resumed, strict=True)
     ):
         chosen = np.asarray(one["index"])
         np.testing.assert_array_equal(two["image"][..., 3, 3, :], colours[chosen])
@@ -170,12 +171,13 @@ def test_row_24_scores_leave_nothing_out(damaged, capsys, monkeypatch, tmp_path)
     assert cli.main([*words, "--features", "classifier", "--metrics", "classifier_fid"]) == 2
     assert f"{damaged}/{BAD[0]}: not a readable image" in capsys.readouterr().err
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr(decoded, "_SMALL", 10)
+    monkeypatch.setattr(decoded, "MIN_CACHED_IMAGES", 10)
     feed(damaged)  # leaves the arrays in the cache, for the next run
-    monkeypatch.setattr(decoded, "_fill", None)
+    (cached,) = (tmp_path / "data").glob("*.images.npy")
+    written = cached.stat().st_mtime_ns
     assert "3 of 3000" in capsys.readouterr().err
     feed(damaged)
-    assert "3 of 3000" in capsys.readouterr().err
+    assert "3 of 3000" in capsys.readouterr().err and cached.stat().st_mtime_ns == written
     with pytest.raises(BadImage, match=f"{BAD[0]}: not a readable image"):
         image_sets.open_folder(damaged, 8).arrays()
 
@@ -234,7 +236,7 @@ def test_row_26_odd_images_are_converted_as_documented(tmp_path, capsys):
     }
     for name, (content, _) in files.items():
         (tmp_path / f"{name}.png").write_bytes(content)
-    source = data.load(changed(data={"name": "folder", "dir": str(tmp_path)}).data, 8)
+    source = data.load(replace(CONFIG, data={"name": "folder", "dir": str(tmp_path)}).data, 8)
     for number, (name, (_, expected)) in enumerate(files.items()):
         np.testing.assert_array_equal(source[number]["image"], expected, err_msg=name)
     words = ["check", "folder", f"data.dir={tmp_path}", *WORDS, "train.batch_size=6"]

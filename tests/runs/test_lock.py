@@ -38,7 +38,7 @@ def test_a_living_holder_on_this_machine_is_named_at_once(tmp_path):
 
 def test_a_dead_holder_on_this_machine_is_replaced_at_once(tmp_path, capsys):
     program = (
-        "import os, pathlib, sys; from sagan import lock\n"
+        "import os, pathlib, sys; from sagan.runs import lock\n"
         "lock.Lock(pathlib.Path(sys.argv[1]), 'theirs', 600).__enter__(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9
@@ -105,7 +105,7 @@ def test_it_is_renewed(tmp_path):
 
 def test_a_process_whose_directory_was_taken_over_ends(tmp_path):
     program = (
-        "import pathlib, sys, time; from sagan import lock\n"
+        "import pathlib, sys, time; from sagan.runs import lock\n"
         "with lock.Lock(pathlib.Path(sys.argv[1]), 'slow', 1): time.sleep(60)"
     )
     path = tmp_path / lock.NAME

@@ -30,7 +30,7 @@ def hold(module, name, flag: Path, seconds: int, when=lambda *_: True):
 def main() -> None:
     place, flag, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     from sagan import cli
-    from sagan.evaluation import evaluate
+    from sagan.evaluation import checkpoints
     from sagan.parallel.devices import Devices
     from sagan.runs import checkpoint, manifest
     from sagan.tasks.gan import grids, sample
@@ -41,7 +41,7 @@ def main() -> None:
     elif place == "step":  # between steps, with some unsaved
         hold(train._Run, "_move_on", flag, seconds, lambda run: run.step == 8)
     elif place == "evaluation":
-        hold(evaluate, "run", flag, seconds)
+        hold(checkpoints, "score_run", flag, seconds)
     elif place == "sample":
         hold(grids, "draw", flag, seconds, lambda *args: args[-1] == 10)
     elif place == "save":  # all bytes of step 10 are written, and not yet committed

@@ -1,28 +1,40 @@
-"""Two networks of a layer each, where a test is about the loop and should not wait for tracing.
+"""Two small networks for tests of the loop, which should not wait for large ones to be traced.
 
-Used by name: `model.name=dense_pair`. All kinds of state are there: a class per row, batch
-statistics, kernels to normalise spectrally.
+They are used as `model.name=dense_pair`, as a user's own module would be. They have every kind of
+state: tables with a row per class, batch statistics, and spectrally normalised kernels.
 """
+
+import dataclasses
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config import ModelConfig
-from sagan.models import Networks
+from sagan.config.fields import Count
+from sagan.models import GanConfig, Networks
 from sagan.models.layers.norm import BatchNorm
 
 
-def check(config: ModelConfig) -> None:
-    """Takes any."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(GanConfig):
+    """Widths of the two hidden layers, by the names that SAGAN has for its own."""
+
+    g_channels: Count = 64
+    d_channels: Count = 64
 
 
-def build(config: ModelConfig, axis_name=None, axis_index_groups=None) -> Networks:
-    return Networks(Generator(config, axis_name, axis_index_groups), Discriminator(config))
+def check(config: Config) -> None:
+    """Accepts any config."""
+
+
+def build(config: Config, axis_name=None, axis_index_groups=None, platform=None) -> Networks:
+    return Networks(
+        Generator(config, axis_name, axis_index_groups), Discriminator(config), loops_on_cpu=True
+    )
 
 
 class Generator(nn.Module):
-    config: ModelConfig
+    config: Config
     axis_name: str | None
     axis_index_groups: tuple[tuple[int, ...], ...] | None
 
@@ -45,7 +57,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    config: ModelConfig
+    config: Config
 
     @nn.compact
     def __call__(

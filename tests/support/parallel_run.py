@@ -14,60 +14,59 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from support.tiny import CONFIG, changed
+from support.tiny import CONFIG
+from support.training import Training
 
-from sagan import data
-from sagan.data.pipeline import Pipeline
-from sagan.parallel.devices import Devices
-from sagan.tasks.gan import sampler
-from sagan.tasks.gan import step as train_step
+from sagan.config import replace
+from sagan.tasks.gan import generate
+from sagan.training import state
 
 # Adam divides a gradient by its own size. Where the true gradient is 0 (a bias in front of batch
 # norm) what is left is rounding, and Adam makes it a step of the learning rate in a random
 # direction. With this epsilon rounding stays rounding.
-GAME = changed(
+GAME = replace(
     CONFIG,
     optim={"epsilon": 1e-4},
     train={"batch_size": 8, "d_steps_per_g_step": 1, "steps": 100},
 )
-LARGE = changed(GAME, train={"batch_size": 64})
+LARGE = replace(GAME, train={"batch_size": 64})
 _COLLECTIVE = re.compile(r" ([a-z][a-z-]*)\(.*(?:replica_groups|source_target_pairs|channel_id)=")
 
 
 class Arrangement:
-    """A game on so many devices; its step is compiled once for all seeds."""
+    """A training on so many devices; its step is compiled once for all seeds."""
 
     def __init__(self, config, form, count):
-        self.config, self.seam = config, Devices(form, jax.devices()[:count])
-        self.gan = train_step.build(config, count)
-        self.source = data.load(config.data, 8)
-        program = functools.partial(train_step.program, self.gan)
-        self.program = self.seam.compile(program, Pipeline.BATCH_AXIS)
+        self.training = Training(config, form=form, devices=count)
 
     def start(self, seed):
-        config = dataclasses.replace(self.config, seed=seed)
-        pipeline = Pipeline(config, self.source, self.seam, 1)
-        init = functools.partial(train_step.init, self.gan._replace(config=config))
-        return self.seam.create(init), pipeline.data, pipeline.batches(0)
+        training = self.training
+        config = dataclasses.replace(training.config, seed=seed)
+        pipeline = training.open_pipeline(config)
+        init = functools.partial(state.init, training.task, seed)
+        batches = pipeline.batches((step, 1) for step in range(100))
+        return training.devices.create(init), pipeline.data, batches
 
     def compiled(self):
-        state, whole, batches = self.start(0)
-        return self.program.lower(state, whole, next(batches)).compile()
+        carried, whole, batches = self.start(0)
+        return self.training.program.lower(carried, whole, next(batches)).compile()
 
     def play(self, seed, steps):
-        state, whole, batches = self.start(seed)
+        training = self.training
+        carried, whole, batches = self.start(seed)
         history = []
         for _ in range(steps):
-            state, scalars = self.program(state, whole, next(batches))
-            history.append(self.seam.fetch(scalars))
-        leaves, _ = jax.tree_util.tree_flatten_with_path(self.seam.fetch(state))
+            carried, scalars = training.program(carried, whole, next(batches))
+            history.append(training.devices.fetch(scalars))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(training.devices.fetch(carried))
         saved = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
         for name in history[0]:
             saved[f"scalar {name}"] = np.stack([scalars[name] for scalars in history])
-        local = self.seam.local(state)
-        variables = sampler.refresh(self.config, local.ema, local.g.stats["spectral_stats"])
-        z = sampler.draw_latents(0, np.arange(8), self.config.model.z_dim)
-        saved["samples"] = sampler.generate(self.config, variables, z, np.arange(8) % 4)
+        snapshot = training.devices.local(training.task.snapshot(carried.task))
+        variables = training.task.inference(snapshot)
+        model = training.config.model
+        z = generate.draw_latents(0, np.arange(8), model.z_dim)
+        saved["samples"] = generate.images(model, variables, z, np.arange(8) % 4)
         return saved
 
 

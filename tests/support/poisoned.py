@@ -1,11 +1,13 @@
 """Images of which one is white, and two small networks that give NaN now and then."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 from sagan.data.pipeline import order
-from sagan.models import Networks
+from sagan.models import GanConfig, Networks
 
 NUM, WHITE, BATCH = 40, 17, 8
 
@@ -52,11 +54,18 @@ def load(config, image_size, argument):
     return Noise(image_size)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(GanConfig):
+    """`g_channels=1` makes the generator return NaN now and then."""
+
+    g_channels: int = 64
+
+
 def check(config):
-    pass
+    """Accepts any config."""
 
 
-def build(config, axis_name=None, axis_index_groups=None):
+def build(config, axis_name=None, axis_index_groups=None, platform=None):
     return Networks(Generator(config.image_size, config.g_channels == 1), Discriminator())
 
 

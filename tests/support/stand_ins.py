@@ -1,15 +1,26 @@
-"""A network and a sampler that cost nothing, for tests of what is around them."""
+"""A feature network, a task and checkpoints that cost nothing, for tests of what surrounds them.
+
+This module is also a plug-in: `eval.features=support.stand_ins` loads `Cheap`.
+"""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
+from sagan.config import DataConfig
+from sagan.evaluation.image_scorer import ImageScorer
+from sagan.runs import checkpoint, manifest
+
 SIZE = 8
+DATA = DataConfig(name="synthetic")
+CLASSES = tuple(f"hue{n}" for n in range(4))  # those of data.name=synthetic
+HOW_MADE = {"quantisation": "round", "batch_norm": "none", "ema": True}
 
 
 class Cheap:
-    """Stands in for a network: each output is a fixed random projection of the image."""
+    """A feature network: each output is a fixed random projection of the image."""
 
     name = "cheap"
     widths = {"pool": 6, "logits_unbiased": 6, "pool_768": 4}
@@ -29,15 +40,19 @@ class Cheap:
         return random.randn(size, self.widths[name]).astype(np.float32) / 4
 
 
-class FakeSampler:
-    """Draws noise whose mean gets closer to the data's, about 50, with each step."""
+def load(*, weights=None, resizer="tf"):
+    return Cheap(resizer)
 
-    def __init__(self, config, step):
-        self.config, self.step = config, step
-        self.class_names = tuple(f"hue{n}" for n in range(4))  # as data.name=synthetic has
+
+class NoiseSampler:
+    """Draws noise whose mean gets closer to that of the data, about 50, with each step."""
+
+    def __init__(self, step, class_names=CLASSES):
+        self.step, self.class_names = step, class_names
 
     def __call__(self, labels, indices, *, seed=0, truncation=None):
         mean = 200 - 5 * self.step
+        labels = np.zeros_like(indices) if labels is None else labels
         return np.stack(
             [
                 np.random.RandomState([seed, i, label])
@@ -49,6 +64,37 @@ class FakeSampler:
         )
 
 
+class NoiseTask:
+    """A `ScoredTask` whose checkpoints are empty.
+
+    Attributes:
+      loaded: the steps that were loaded to be scored, in order.
+    """
+
+    def __init__(self):
+        self.loaded = []
+
+    def scorer(self, spec, num_classes=4):
+        return ImageScorer(spec, DATA, SIZE, num_classes, HOW_MADE)
+
+    def load_sampler(self, workdir, step):
+        checkpoint.pick(workdir, step)
+        self.loaded.append(step)
+        return NoiseSampler(step)
+
+
+def write_checkpoint(workdir: Path, step: int) -> None:
+    """Writes a complete checkpoint with nothing in it."""
+    folder = workdir / checkpoint.FOLDER / str(step)
+    folder.mkdir(parents=True)
+    (folder / checkpoint.COMMITTED).write_text("{}")
+    manifest.write(folder)
+
+
+def prune(workdir: Path, step: int) -> None:
+    shutil.rmtree(workdir / checkpoint.FOLDER / str(step))
+
+
 def filed(workdir: Path, step: int) -> dict:
-    """Reads a step's scores as anybody would."""
+    """Reads the scores of a step as any other program would."""
     return json.loads((workdir / "eval" / f"{step}.json").read_text())

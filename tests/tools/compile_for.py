@@ -30,7 +30,7 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 from sagan import data
 from sagan.bench import flops  # noqa: E402
 from sagan.config import presets
-from sagan.data.pipeline import Pipeline  # noqa: E402
+from sagan.data.pipeline import Feed, Pipeline  # noqa: E402
 from sagan.models.layers import attend  # noqa: E402
 from sagan.parallel.devices import AXIS, Devices
 from sagan.tasks.gan import step as train_step  # noqa: E402
@@ -65,7 +65,7 @@ def main() -> None:
     config = presets.load(name, ["data.name=synthetic", classes, *overrides])
     source = data.load(config.data, config.model.image_size)
     # What one host's pipeline would hand over, as shapes on the devices that are not there.
-    pipeline = Pipeline(config, source, Devices(), config.train.steps_per_dispatch)
+    pipeline = Pipeline(Feed.of(config, config.train.d_steps_per_g_step), source, Devices())
     if on_gpu:
         absent = topologies.get_topology_desc(
             platform="cuda", topology_name="", target_config=H100, topology="1x1x1"
@@ -85,7 +85,11 @@ def main() -> None:
     program = devices.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
     state = devices.abstract(functools.partial(train_step.init, gan))
     split = PartitionSpec(*[None] * Pipeline.BATCH_AXIS, AXIS)
-    arguments = state, shapes(pipeline.data, PartitionSpec()), shapes(pipeline.abstract(), split)
+    arguments = (
+        state,
+        shapes(pipeline.data, PartitionSpec()),
+        shapes(pipeline.abstract(config.train.steps_per_dispatch), split),
+    )
     begin = time.perf_counter()
     lowered = program.lower(*arguments)
     traced = time.perf_counter()

@@ -16,7 +16,7 @@ from support.runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import cli
 from sagan.bench import flops
-from sagan.evaluation import evaluate
+from sagan.evaluation import checkpoints
 from sagan.runs import checkpoint
 from sagan.tasks.gan import sampler
 from sagan.tasks.gan import step as train_step
@@ -147,7 +147,7 @@ def test_what_cannot_be_scored_is_refused_before_training(tmp, capsys):
 
 
 def test_images_of_other_classes_are_another_run(straight):
-    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight), set)
+    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight).checkpoint, set)
     checkpoints.require_classes(20, ("hue0", "hue1", "hue2", "hue3"))
     with pytest.raises(checkpoint.CheckpointError, match=r"hue3 \(4\); .* now of a, b \(2\)"):
         checkpoints.require_classes(20, ("a", "b"))
@@ -208,9 +208,11 @@ def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
         "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64", "sample.every_steps=0",
         "checkpoint.statistics_batches=1", "--workdir", str(workdir),
     ]  # fmt: skip
-    scored, original = [], evaluate.run
+    scored, original = [], checkpoints.score_run
     monkeypatch.setattr(
-        evaluate, "run", lambda w, **kw: scored.append(kw["step"]) or original(w, **kw)
+        checkpoints,
+        "score_run",
+        lambda w, *a, **kw: scored.append(kw["step"]) or original(w, *a, **kw),
     )
     assert cli.main(words) == 0
     assert scored == [2, 4, 6, 8]

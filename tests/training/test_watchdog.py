@@ -8,8 +8,10 @@ import pytest
 
 HEAD = """
     import ctypes, pathlib, sys, time
-    from sagan import watchdog
+    from sagan.training.phase import Activity, Phase
+    from sagan.training.watchdog import Watchdog
     folder = pathlib.Path(sys.argv[1])
+    activity = Activity(Phase.STEPPING)
 """
 
 
@@ -28,22 +30,20 @@ def test_a_hang_ends_with_stacks(tmp_path, hang):
     body = f"""
     def stuck():
         {hang}
-    with watchdog.Watchdog(folder, 1, 7, 3, 4) as dog:
-        dog.slow = False
+    with Watchdog(folder, 1, 7, activity, 3, 4) as dog:
         dog.beat(9)
         stuck()
     """
     done = run(tmp_path, body)
     assert done.returncode == 134
     for text in (done.stderr, (tmp_path / "hang.3.txt").read_text()):
-        assert "process 3 of 4" in text and "the last was 9" in text and "in stuck" in text
+        for fact in ("process 3 of 4", " 9 steps", "'step'", "in stuck"):
+            assert fact in text
 
 
 def test_a_hang_that_holds_pythons_lock_ends_too(tmp_path):
     body = """
-    watchdog._BACKSTOP_SECONDS = 1
-    with watchdog.Watchdog(folder, 1, 0) as dog:
-        dog.slow = False
+    with Watchdog(folder, 1, 0, activity, backstop_seconds=1):
         time.sleep(0.3)
         ctypes.PyDLL(None).sleep(60)
     """
@@ -51,19 +51,19 @@ def test_a_hang_that_holds_pythons_lock_ends_too(tmp_path):
     assert done.returncode == -14 and "Current thread" in done.stderr
 
 
-def test_beats_slow_parts_and_zero_are_no_hang(tmp_path):
+def test_beats_slow_phases_and_zero_are_no_hang(tmp_path):
     body = """
-    with watchdog.Watchdog(folder, 1, 0) as dog:
-        time.sleep(2)  # compiling
-        dog.slow = False
+    activity.switch(Phase.COMPILING)
+    with Watchdog(folder, 1, 0, activity) as dog:
+        time.sleep(2)
+        activity.switch(Phase.STEPPING)
         for step in range(8):
             dog.beat(step)
             time.sleep(0.3)
-        dog.slow = True
-        dog.beat(8)
+        activity.switch(Phase.SAVING)
         time.sleep(2)
-    with watchdog.Watchdog(folder, 0, 0) as dog:
-        dog.slow = False
+    activity.switch(Phase.STEPPING)
+    with Watchdog(folder, 0, 0, activity) as dog:
         time.sleep(2)
     """
     done = run(tmp_path, body)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sagan.config import ConfigError, DataConfig
-from sagan.data import Example
+from sagan.config import DataConfig
+from sagan.data import Example, unknown_split
 
 _TEST_EVERY = 5  # every fifth image is in split `test`
 
@@ -24,16 +24,16 @@ class Digits:
 
         table: Any = load_digits()
         numbers = np.arange(len(table.target))
-        chosen = {
+        splits = {
             "train": numbers % _TEST_EVERY != 0,
             "test": numbers % _TEST_EVERY == 0,
             "all": numbers >= 0,
-        }.get(split)
-        if chosen is None:
-            raise ConfigError(f"data.split={split!r}; digits has: train, test, all")
+        }
+        if split not in splits:
+            raise unknown_split(split, "digits", tuple(splits))
         self.key = f"digits-{split}-{image_size}"
-        self._images = [_enlarge(image, image_size) for image in table.images[chosen]]
-        self._labels = table.target[chosen]
+        self._images = [_enlarge(image, image_size) for image in table.images[splits[split]]]
+        self._labels = table.target[splits[split]]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -43,7 +43,7 @@ class Digits:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Digits:
-    """Raises: ConfigError if the split is none of train, test, all."""
+    """Raises: ConfigError if the split is not one of train, test, all."""
     del argument
     return Digits(config.split, image_size)
 

@@ -1,8 +1,9 @@
-"""A folder of images: each sub-folder is a class, in alphabetical order; none means no labels.
+"""A folder of images: each sub-folder is a class, in alphabetical order.
 
-`data.dir` may hold one folder per split (`train/`, `val/`); then `data.split` picks one. Without
-`train/`, that split is the whole folder. Hidden and empty sub-folders do not count. What the files
-may be and what becomes of each kind: `sagan.files.images`.
+Without sub-folders the images have no labels. `data.dir` may hold one folder per split (`train/`,
+`val/`), from which `data.split` picks one; without `train/`, the split `train` is the whole folder.
+Hidden and empty sub-folders are ignored. `sagan.files.images` lists which files can be read and
+what becomes of each kind.
 """
 
 import hashlib
@@ -10,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import Example, require_directory
+from sagan.data import Example, require_directory, unknown_split
 from sagan.files.images import SUFFIXES, decode, fit
 
 
 class Folder:
-    """Images as found; cropped to the central square and resized."""
+    """The images of a folder, each cropped to its central square and resized."""
 
     def __init__(self, root: Path, image_size: int):
         classes = classes_of(root, "data.dir=")
@@ -24,7 +25,7 @@ class Folder:
         self._size = image_size
         listing = hashlib.sha256(str(image_size).encode())
         for file, label in self._files:
-            # A link to nowhere is named when it is read.
+            # A broken link is reported when it is read.
             status = file.stat() if file.exists() else file.lstat()
             entry = (str(file.relative_to(root)), label, status.st_size, status.st_mtime_ns)
             listing.update(repr(entry).encode())
@@ -39,33 +40,32 @@ class Folder:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Folder:
-    """Raises: ConfigError if there is no such split, or it, or a class in it, has no images."""
+    """Raises: ConfigError if the split does not exist, or it or one of its classes is empty."""
     del argument
     root = require_directory(config)
     split = root / config.split
     if split.is_dir():
         return Folder(split, image_size)
-    # Only the default may be all there is: another split asked for is not the whole set.
+    # Only the default split may stand for the whole folder.
     if config.split != DataConfig.split:
-        has = ", ".join(path.name for path in _folders(root)) or "no sub-folders"
-        raise ConfigError(f"data.split={config.split!r}; folder {root} has: {has}")
+        raise unknown_split(config.split, f"folder {root}", [p.name for p in _folders(root)])
     return Folder(root, image_size)
 
 
 def classes_of(root: Path, called: str = "") -> dict[str, list[Path]]:
-    """Lists each class's images; a single class `all` if there are no folders of images.
+    """Returns the files of each class, or a single class `all` if no sub-folder has images.
 
     Args:
-      called: what errors put before the folder, such as `data.dir=`.
+      called: text put before the folder's name in errors, such as `data.dir=`.
 
-    Raises: ConfigError if there are no images, none in a class, or some beside the classes.
+    Raises: ConfigError if there are no images, a class is empty, or images lie beside classes.
     """
     above = _images(root.iterdir())
     classes = {path.name: images_in(path) for path in _folders(root)}
     if above and any(classes.values()):
         raise ConfigError(
             f"{called}{root} has both images ({above[0].name}) and folders of images; "
-            "which is meant?"
+            "allowed: one of the two"
         )
     if above:
         return {"all": above}
@@ -81,7 +81,7 @@ def classes_of(root: Path, called: str = "") -> dict[str, list[Path]]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Lists all that is called like an image, at any depth, in order; not in hidden folders."""
+    """Lists the files named like images at any depth outside hidden folders, in order."""
     return _images(
         path
         for path in folder.rglob("*")
@@ -95,6 +95,6 @@ def _images(paths: Iterable[Path]) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Lists the sub-folders that are there for a reason: neither hidden nor empty."""
+    """Lists the sub-folders that are neither hidden nor empty."""
     folders = (path for path in root.iterdir() if path.is_dir())
     return sorted(path for path in folders if path.name[0] != "." and any(path.iterdir()))

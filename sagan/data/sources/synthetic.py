@@ -1,4 +1,4 @@
-"""Coloured discs on a plain ground, one hue per class: a set of any size that needs no files."""
+"""Coloured discs on a plain background, one hue per class; computed, so it needs no files."""
 
 import colorsys
 
@@ -12,7 +12,7 @@ _NUM_CLASSES = 4
 
 
 class Synthetic:
-    """Image i has a disc of its class's hue at a place and radius that depend on i alone."""
+    """Image i shows a disc of its class's hue; place and radius depend on split and i alone."""
 
     class_names = tuple(f"hue{n}" for n in range(_NUM_CLASSES))
 
@@ -38,6 +38,6 @@ class Synthetic:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Synthetic:
-    """Any split name gives a set of its own."""
+    """Every split name stands for a different set."""
     del argument
     return Synthetic(config.split, image_size)

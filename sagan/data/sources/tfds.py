@@ -1,7 +1,7 @@
-"""Any image dataset of tensorflow-datasets, as `tfds/<dataset>`, read without TensorFlow.
+"""An image data set of tensorflow-datasets, named `tfds/<dataset>`, read without TensorFlow.
 
-`data.dir` is the `data_dir` it was prepared in, as `array_record`. To prepare one, where
-TensorFlow is installed:
+`data.dir` is the `data_dir` in which it was prepared as `array_record`. To prepare one, with
+TensorFlow installed:
 
     python -c "import tensorflow_datasets as tfds;
                tfds.builder('cifar10', data_dir='DIR', file_format='array_record')
@@ -18,22 +18,21 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import Example
+from sagan.data import Example, unknown_split
 from sagan.files.images import fit
 
 
 class Prepared:
-    """One split of a prepared dataset, images cropped to the central square and resized."""
+    """One split of a prepared data set; images are cropped to the central square and resized."""
 
     def __init__(self, folder: Path, split: str, image_size: int):
-        # Its own message about absent TensorFlow is noise here.
+        # tensorflow-datasets warns that TensorFlow is absent, which is intended here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow_datasets as tfds
 
         builder: Any = tfds.builder_from_directory(folder)
         if split not in builder.info.splits:
-            known = ", ".join(builder.info.splits)
-            raise ConfigError(f"data.split={split!r}; {builder.info.full_name} has: {known}")
+            raise unknown_split(split, builder.info.full_name, list(builder.info.splits))
         self._image, self._label, self.class_names = _features(builder.info)
         try:
             self._records: Any = builder.as_data_source(split=split)
@@ -60,9 +59,9 @@ class Prepared:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
-    """Raises: ConfigError if the dataset is not prepared in `data.dir`, or has no such split."""
+    """Raises: ConfigError if the data set is not prepared in `data.dir`, or lacks the split."""
     if not argument:
-        raise ConfigError("data.name=tfds needs the dataset's name: tfds/cifar10, for instance")
+        raise ConfigError("data.name=tfds needs the dataset's name, such as tfds/cifar10")
     root = Path(config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     versions = sorted((root.expanduser() / argument).glob("**/dataset_info.json"), key=_by_number)
     if not versions:
@@ -74,12 +73,12 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
 
 
 def _by_number(path: Path) -> list[Any]:
-    """Orders 3.0.10 after 3.0.2."""
+    """Returns a sort key that orders 3.0.10 after 3.0.2."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def _features(info: Any) -> tuple[str, str | None, tuple[str, ...]]:
-    """Finds the image, the label, and the class names among a dataset's features."""
+    """Returns the names of the image feature, the label feature, and the classes."""
     import tensorflow_datasets as tfds
 
     features = dict(info.features.items())

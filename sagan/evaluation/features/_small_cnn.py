@@ -1,4 +1,4 @@
-"""A small convolutional classifier and how it is trained: on one device, the same every time."""
+"""A small convolutional classifier, trained on one device with reproducible results."""
 
 import dataclasses
 import functools
@@ -12,24 +12,24 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 POOL_WIDTH = 64
-RECIPE_VERSION = "1"  # raise it with any change here that changes what training gives
+RECIPE_VERSION = "1"  # to be raised with every change that changes the trained weights
 
-_LARGE = 10_000  # images from which on the larger recipe pays
+_LARGE = 10_000  # images from which on the larger network is worth its time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Sizes that follow from the number of images and their size alone."""
+    """Sizes of the network and of its training."""
 
     channels: int  # after the first halving; doubled by each further one, up to 256
     convs_per_halving: int
     batch_size: int
     epochs: int
-    learning_rate: float  # of Adam at its height; warms up for a tenth, then falls as a cosine
+    learning_rate: float  # Adam's highest: a tenth of the steps warm up, then a cosine decays
 
 
 def recipe(num_images: int, image_size: int) -> Recipe:
-    """Chooses a recipe: few images, then few epochs of little; small ones, then more depth."""
+    """Chooses sizes by the number of images and their size in px."""
     if num_images >= _LARGE:
         large = {"channels": 64, "convs_per_halving": 2, "batch_size": 256}
         return Recipe(**large, epochs=30, learning_rate=2e-3)
@@ -41,7 +41,7 @@ def recipe(num_images: int, image_size: int) -> Recipe:
 
 
 class SmallCnn(nn.Module):
-    """Halves the image by strided convolutions to about 4 x 4, then two dense layers."""
+    """Strided convolutions that halve the image to about 4 x 4, then two dense layers."""
 
     num_classes: int
     plan: Recipe
@@ -71,8 +71,8 @@ def train(
 ) -> dict:
     """Trains on cross-entropy with random shifts of up to an eighth of the image.
 
-    The weights are a function of the arguments, on machines of one kind: every draw comes from
-    `seed` and the step.
+    Returns: the weights. On one kind of machine they depend on the arguments alone, since all
+      randomness comes from `seed` and the step.
     """
     plan = network.plan
     batch_size = min(plan.batch_size, len(images))
@@ -95,7 +95,7 @@ def train(
         updates, opt_state = optimiser.update(jax.grad(loss_fn)(params), opt_state)
         return optax.apply_updates(params, updates), opt_state
 
-    # A loop in Python: inside a compiled one, gradients of convolutions crawl on CPUs.
+    # A loop in Python, because gradients of convolutions are very slow on CPUs inside `scan`.
     for epoch in range(plan.epochs):
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         for i in range(steps_per_epoch):
@@ -110,7 +110,7 @@ def outputs(network: SmallCnn, params: dict, images: Array) -> dict[str, Array]:
 
 
 def _shifted(images: UInt8[Array, "B H W C"], key: PRNGKeyArray) -> UInt8[Array, "B H W C"]:
-    """Moves each image by its own random offset, repeating the edges."""
+    """Shifts each image by a random offset of its own; edges are repeated."""
     batch, height, width, channels = images.shape
     reach = (height // 8, width // 8)
     pads = [(0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)]

@@ -1,10 +1,10 @@
-"""A residual network for CIFAR-10, trained elsewhere: scores by a judge that knew no generator.
+"""A residual network for CIFAR-10 that was trained elsewhere, independently of all generators.
 
     load(weights=FILE.npz) -> Extractor
 
 The file holds PyTorch's names and layouts: `conv1.weight` (OIHW), `bn1.{weight,bias,running_mean,
 running_var}`, `layer1.0.conv1.weight`, …, `linear.{weight,bias}`; its depth is read from it.
-Outputs are those of the classifier that `classifier` trains, so the same metrics take them.
+Outputs have the names of those of `classifier`, so the same metrics read them.
 
 Source: He et al. (arXiv:1512.03385), Section 4.2, shortcuts without weights (option A).
 """
@@ -23,23 +23,23 @@ from jaxtyping import Array
 
 from sagan.config import ConfigError
 from sagan.config.fields import require
-from sagan.evaluation.features import _weights
+from sagan.evaluation.features.fid_inception import weights as weights_lib
 from sagan.parallel.spread import Spread, check_call
 
 NAME = "cifar_resnet"
 _SIZE = 32
 _WIDTH = 64
-# Of the pixels, in [0, 1], that such networks are usually trained on.
+# Mean and standard deviation that such networks are usually trained with, for pixels in [0, 1].
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _EPSILON = 1e-5
 
 
 class CifarResnet:
-    """See `sagan.evaluation.features.Extractor`. Outputs: `classifier_pool` (64), `classifier_logits`."""
+    """An `Extractor` with the outputs `classifier_pool` (64) and `classifier_logits`."""
 
-    def __init__(self, layers: _weights.Layers, blocks: int, batch_size: int | None):
+    def __init__(self, layers: weights_lib.Layers, blocks: int, batch_size: int | None):
         self.name = NAME
-        self.fingerprint = {"features": NAME, "weights_sha256": _weights.sha256(layers)}
+        self.fingerprint = {"features": NAME, "weights_sha256": weights_lib.sha256(layers)}
         classes = layers["linear"]["bias"].shape[0]
         self.widths: Mapping[str, int] = {"classifier_pool": _WIDTH, "classifier_logits": classes}
         self.missing: Mapping[str, str] = {}
@@ -57,7 +57,7 @@ def load(
 ) -> CifarResnet:
     """Reads the network from a file.
 
-    Raises: ConfigError without a file, or if it is not such a network.
+    Raises: ConfigError without a file, or if it does not hold such a network.
     """
     if weights is None:
         raise ConfigError(f"features {NAME!r} need --weights FILE.npz")
@@ -82,7 +82,7 @@ def load(
 
 
 def _names(blocks: int) -> list[tuple[str, str]]:
-    """Each convolution with the batch norm behind it."""
+    """Returns pairs of a convolution and the batch norm after it, in order."""
     inside = [
         (f"layer{stage}.{block}.conv{i}", f"layer{stage}.{block}.bn{i}")
         for stage in (1, 2, 3)
@@ -92,7 +92,7 @@ def _names(blocks: int) -> list[tuple[str, str]]:
     return [("conv1", "bn1"), *inside]
 
 
-def _layers(arrays: Mapping[str, np.ndarray], blocks: int) -> _weights.Layers:
+def _layers(arrays: Mapping[str, np.ndarray], blocks: int) -> weights_lib.Layers:
     """Folds each batch norm into the convolution before it: y = kernel * x + bias."""
     layers = {}
     for convolution, norm in _names(blocks):
@@ -131,7 +131,7 @@ def _forward(blocks: int) -> Callable[..., dict[str, Array]]:
                 name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
                 y = jax.nn.relu(convolve(layers, f"{name}.conv1", x, stride))
                 y = convolve(layers, f"{name}.conv2", y)
-                if stride == 2:  # every second pixel, new channels zero, half of them in front
+                if stride == 2:  # every second pixel; half of the new zero channels in front
                     new = (y.shape[-1] - x.shape[-1]) // 2
                     x = jnp.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(new, new)])
                 x = jax.nn.relu(x + y)

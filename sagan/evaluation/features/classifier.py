@@ -1,10 +1,10 @@
-"""A small classifier of the dataset at hand: scores for data that Inception knows nothing of.
+"""A small classifier that is trained on the dataset at hand, for data unlike ImageNet's.
 
     load(images=uint8 (N, H, W, 3), labels=int (N,), num_classes=None, seed=0) -> Extractor
 
-trains one in seconds (digits) to minutes (CIFAR-10, on an accelerator), or finds it in the cache
-folder. Outputs: `classifier_pool`, 64 rectified features before the last layer, and
-`classifier_logits`. Scores on these compare checkpoints under one classifier, and nothing else.
+Training takes seconds (digits) to minutes (CIFAR-10 on an accelerator); the result is kept in the
+cache folder. Outputs are `classifier_pool`, the 64 features after ReLU before the last layer, and
+`classifier_logits`. Scores computed from them compare only under one and the same classifier.
 """
 
 import functools
@@ -16,27 +16,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.experimental import multihost_utils
 from jaxtyping import Array, Integer, UInt8
 
 from sagan.config.fields import require
 from sagan.evaluation.features import _small_cnn
+from sagan.evaluation.features._small_cnn import Recipe
 from sagan.files.atomic import replacing
 from sagan.files.cache import folder
+from sagan.parallel import arrays
 from sagan.parallel.spread import Spread, check_call
 
 NAME = "classifier"
+TRAINED_ON_DATA = True
 _HELD_OUT = 10  # one image in ten is not trained on
 
 
 class ClassifierExtractor:
-    """A classifier of one dataset at one size; see `sagan.evaluation.features.Extractor`.
+    """An `Extractor`: a classifier of one dataset at one size.
 
     Attributes:
-      accuracy: share of right answers on the tenth of the images that it was not trained on.
+      accuracy: on the tenth of the images that it was not trained on, in [0, 1].
     """
 
     def __init__(
@@ -71,33 +72,35 @@ def load(
     num_classes: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    recipe: Recipe | None = None,
 ) -> ClassifierExtractor:
-    """Trains a classifier of `images`, or loads the one trained on just these before.
+    """Trains a classifier on `images`, or loads the one that was trained on exactly these before.
 
-    With several processes all of them call this, and all get process 0's weights.
+    With several processes, all must call this, and all get the weights of the first one.
 
     Args:
       num_classes: None: the largest label + 1.
       seed: of initial weights, order and shifts.
       batch_size: most images at a time when called, over all local devices; None: 64 a device.
+      recipe: how it is trained; None: chosen by the number of images and their size.
 
-    Raises: ConfigError if there are no two classes, or labels outside [0, num_classes).
+    Raises: ConfigError if there are fewer than 2 classes, or labels outside [0, num_classes).
     """
     labels = np.asarray(labels, np.int32)
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     require(
         classes >= 2 and len(np.unique(labels)) >= 2,
-        "features 'classifier' need labels of 2 or more classes; this dataset has not",
+        f"features {NAME!r} need labels of 2 or more classes; this dataset has fewer",
     )
     require(
         0 <= int(labels.min()) and int(labels.max()) < classes,
         f"labels range over [{labels.min()}, {labels.max()}]; allowed: [0, {classes})",
     )
-    network = _small_cnn.SmallCnn(classes, _small_cnn.recipe(len(images), min(images.shape[1:3])))
+    recipe = recipe or _small_cnn.recipe(len(images), min(images.shape[1:3]))
+    network = _small_cnn.SmallCnn(classes, recipe)
     data_sha256 = _data_sha256(images, labels)
     params, accuracy = _trained(images, labels, network, seed, data_sha256)
-    if jax.process_count() > 1:
-        params, accuracy = multihost_utils.broadcast_one_to_all((params, np.float64(accuracy)))
+    params, accuracy = arrays.broadcast((params, np.float64(accuracy)))
     fingerprint = {
         "features": NAME,
         "weights_sha256": _weights_sha256(params),
@@ -125,7 +128,7 @@ def _trained(
     seed: int,
     data_sha256: str,
 ) -> tuple[dict, float]:
-    """Reads from the cache, or trains and writes there."""
+    """Reads the weights from the cache, or trains them and writes them there."""
     key = f"{data_sha256} {network.num_classes} {network.plan} {seed} {_small_cnn.RECIPE_VERSION}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = folder() / f"{NAME}-{images.shape[1]}px-{name}.npz"
@@ -165,10 +168,10 @@ def _forward(num_classes: int, plan: _small_cnn.Recipe) -> Callable:
 
 
 def _read(path: Path) -> tuple[dict, float] | None:
-    """Reads a cached classifier; None if there is none, or the file is damaged."""
+    """Returns a cached classifier; None if there is none, or the file is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            found = {key: saved[key] for key in saved.files}
         accuracy = float(found.pop("accuracy"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -177,13 +180,13 @@ def _read(path: Path) -> tuple[dict, float] | None:
 
 def _write(path: Path, params: dict, accuracy: float) -> None:
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"accuracy": np.float64(accuracy), **_flat(params)}
-    np.savez(buffer, **arrays)
+    parts: dict[str, Any] = {"accuracy": np.float64(accuracy), **_flat(params)}
+    np.savez(buffer, **parts)
     try:
         with replacing(path) as file:
             file.write(buffer.getvalue())
     except OSError as error:
-        logging.warning("classifier not cached, so it is trained again next time: %s", error)
+        logging.warning("the classifier cannot be cached and will be trained again: %s", error)
 
 
 def _flat(params: dict) -> dict[str, np.ndarray]:
@@ -198,9 +201,9 @@ def _weights_sha256(params: dict) -> str:
     return _sha256(_flat(params))
 
 
-def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
+def _sha256(parts: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
+    for name in sorted(parts):
+        digest.update(f"{name}{parts[name].shape}".encode())
+        digest.update(parts[name].tobytes())
     return digest.hexdigest()

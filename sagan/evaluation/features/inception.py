@@ -1,19 +1,23 @@
-"""The network of FID and Inception Score, with the weights and the resizing of your choice."""
+"""The FID Inception network, with a choice of weights and of the resizer: FID, IS and others."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from sagan.config import ConfigError
 from sagan.config.fields import require
-from sagan.evaluation.features import _download, _resize, _weights
-from sagan.evaluation.features._inception_network import INPUT_SIZE, OUTPUTS, Inception
+from sagan.evaluation.features.fid_inception import official, resize
+from sagan.evaluation.features.fid_inception import weights as weights_lib
+from sagan.evaluation.features.fid_inception.network import (
+    INPUT_SIZE,
+    OUTPUTS,
+    Inception,
+    layers_of,
+)
 from sagan.parallel.spread import Spread, check_call
 
 NAME = "inception"
@@ -25,11 +29,11 @@ class InceptionExtractor:
     Outputs: `pool` (2048), `pool_768`, `spatial` (2023), `logits` and `logits_unbiased` (1008).
     """
 
-    def __init__(self, layers: _weights.Layers, resizer: str, batch_size: int | None):
+    def __init__(self, layers: weights_lib.Layers, resizer: str, batch_size: int | None):
         self.name = NAME
         self.fingerprint = {
             "features": NAME,
-            "weights_sha256": _weights.sha256(layers),
+            "weights_sha256": weights_lib.sha256(layers),
             "resizer": resizer,
         }
         self.missing = _missing(layers)
@@ -42,7 +46,7 @@ class InceptionExtractor:
     def __call__(self, images: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         check_call(images, outputs, self.widths, self.missing)
         if self._resizer == "clean":
-            images = _resize.clean(images, INPUT_SIZE)
+            images = resize.clean(images, INPUT_SIZE)
         return self._spread(images, outputs)
 
 
@@ -50,14 +54,14 @@ class InceptionExtractor:
 def _prepare(resizer: str) -> Callable[[Array], Array]:
     def prepare(images: Array) -> Array:
         if resizer != "clean":
-            images = _resize.bilinear(images, INPUT_SIZE, resizer)
-        return _resize.normalise(images, resizer)
+            images = resize.bilinear(images, INPUT_SIZE, resizer)
+        return resize.normalise(images, resizer)
 
     return prepare
 
 
 def _forward(layers: dict, x: Array, outputs: tuple[str, ...]) -> dict[str, Array]:
-    needed = {name: layers[name] for name in _needed(outputs)}
+    needed = {name: layers[name] for name in layers_of(outputs)}
     return cast(dict[str, Array], Inception(outputs).apply({"params": needed}, x))
 
 
@@ -67,26 +71,27 @@ def load(
     """Loads the FID Inception network.
 
     Args:
-      weights: a file of `_weights.read`'s kinds; None: the official weights from the
-        cache folder, `$SAGAN_CACHE` or `~/.cache/sagan`, downloaded there the first time.
-      resizer: `tf`, `torch` or `clean`; see `_resize`.
+      weights: a file of any kind that `fid_inception.weights` reads. None: the official weights
+        from the cache folder (`$SAGAN_CACHE` or `~/.cache/sagan`), downloaded there the first
+        time.
+      resizer: `tf`, `torch` or `clean`; see `fid_inception.resize`.
       batch_size: most images at a time, over all local devices; None: 64 a device.
 
     Raises:
-      ConfigError: weights that cannot be had, or are not this network's; an unknown resizer.
+      ConfigError: weights that cannot be read, or are of another network; an unknown resizer.
     """
     require(
-        resizer in _resize.RESIZERS,
-        f"resizer={resizer!r}; allowed: {', '.join(_resize.RESIZERS)}",
+        resizer in resize.RESIZERS,
+        f"resizer={resizer!r}; allowed: {', '.join(resize.RESIZERS)}",
     )
     if weights is None:
-        path = _download.official()
+        path = official.find()
     else:
         path = Path(weights)
-        _download.check_name(path)
-    layers = _weights.read(path)
-    known = _needed(tuple(OUTPUTS))
-    wrong = _weights.mismatch(layers, known)
+        official.check_name(path)
+    layers = weights_lib.read(path)
+    known = layers_of(tuple(OUTPUTS))
+    wrong = weights_lib.mismatch(layers, known)
     if wrong:
         raise ConfigError(f"weights {str(path)!r}: {wrong}")
     layers = {name: layers[name] for name in known if name in layers}
@@ -98,17 +103,11 @@ def load(
     return extractor
 
 
-@functools.cache
-def _needed(outputs: tuple[str, ...]) -> Mapping[str, Mapping]:
-    """Lists the layers that `outputs` pass through, with the shapes of their arrays."""
-    image = jax.ShapeDtypeStruct((1, INPUT_SIZE, INPUT_SIZE, 3), jnp.float32)
-    return jax.eval_shape(Inception(outputs).init, jax.random.key(0), image)["params"]
-
-
-def _missing(layers: _weights.Layers) -> dict[str, str]:
+def _missing(layers: weights_lib.Layers) -> dict[str, str]:
+    """Returns, for each output that needs layers which are not there, the reason."""
     missing = {}
     for output in OUTPUTS:
-        absent = [name for name in _needed((output,)) if name not in layers]
+        absent = [name for name in layers_of((output,)) if name not in layers]
         if absent:
             missing[output] = f"these weights lack {len(absent)} layers, the first is {absent[0]}"
     return missing

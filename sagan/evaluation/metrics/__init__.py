@@ -1,31 +1,33 @@
-"""Scores of generated images: one file is one metric, found by listing this folder.
+"""Metrics: rows of tables, found by listing this folder.
 
-A metric is a module (ours, or yours by its dotted name) with the members of `Metric`. It reads one
-output of a feature network and folds it into a state, a NamedTuple of numpy arrays:
+Each public file holds a tuple `METRICS` of one or more `Metric`; so may a module of yours, given by
+its dotted name. A metric reads one output of a feature network, and folds the features of many
+images into a state, which is a NamedTuple of numpy arrays:
 
-    state = metric.init(Spec(width, num_images, num_classes))
-    state = metric.update(state, Batch(features, indices, labels))   # any batches, any order
-    state = metric.merge(state, another)                             # of disjoint images
-    values = metric.compute(fake, real)                              # {"": 10.3, "sd": 0.1}
+    state = metric.accumulator.init(Spec(width, num_images, num_classes))
+    state = metric.accumulator.update(state, Batch(features, indices, labels))  # in any order
+    state = metric.accumulator.merge(state, another)              # two states of disjoint images
+    values = metric.compute(fake, real)                           # {"": 10.3, "sd": 0.1}
 
-Real and generated images go through the same functions; a cached reference *is* the real state.
-Metrics that take `init`, `update` and `merge` from the same accumulator (`_moments`, `_bank`) and
-read the same output share one state. Nothing here imports jax.
+Real and generated images are folded by the same functions, so a cached reference is simply the
+state of the real images. Metrics with the same accumulator and output share one state. Nothing in
+this folder imports jax.
+
+Files: `frechet` (all Fréchet distances), `inception_score` (all scores of that formula), `kid`,
+`neighbours` (precision, recall, density, coverage), `class_accuracy`.
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, Integer
 
-from sagan.config import ConfigError
-from sagan.config import plugins as registry
+from sagan.config import ConfigError, plugins
 
-__all__ = ["Batch", "Metric", "Spec", "State", "find", "names", "state_name"]
-
-State = Any  # a NamedTuple of numpy arrays, the accumulator's own
+State = Any  # a NamedTuple of numpy arrays; its type is `Accumulator.state`
 
 
 class Spec(NamedTuple):
@@ -37,79 +39,111 @@ class Spec(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Features of some of the images, their positions in 0 .. num_images - 1, their classes."""
+    """Features of some of the images, their positions in [0, num_images), and their classes."""
 
     features: Float32[np.ndarray, "B F"]
     indices: Integer[np.ndarray, " B"]
     labels: Int[np.ndarray, " B"] | None = None
 
 
-@runtime_checkable
-class Metric(Protocol):
-    """The members of a metric's module."""
+class Accumulator(NamedTuple):
+    """How features are folded into a state. Accumulators with equal names must be the same."""
 
-    NAME: str  # what users type and results are keyed by; never shared by two protocols
-    OUTPUT: str  # the feature network's output that it reads
-    USES_REAL: bool  # whether compute looks at the real side
-    USES_LABELS: bool  # whether images must come with classes
-    HIGHER_IS_BETTER: bool  # of the value keyed ""
-    MIN_IMAGES: int  # per side; fewer are refused before any work
+    name: str
+    state: type  # a NamedTuple class whose fields are numpy arrays
+    init: Callable[[Spec], State]
+    update: Callable[[State, Batch], State]  # returns a new state
+    merge: Callable[[State, State], State]
 
-    def init(self, spec: Spec) -> State: ...
-    def update(self, state: State, batch: Batch) -> State: ...
-    def merge(self, a: State, b: State) -> State: ...
-    def compute(self, fake: State, real: State | None) -> dict[str, float]: ...
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+      name: what users type and what results are keyed by. Metrics whose values do not compare have
+        different names.
+      output: the output of the feature network that it reads.
+      accumulator: how features are folded.
+      compute: takes the states of both sides, `(fake, real)`, and returns values by part; the main
+        value has the key "". `real` is None if `uses_real` is false.
+      min_images: the fewest images, on each side that is used, for which `compute` is defined.
+      uses_real: whether `compute` reads the state of the real side.
+      uses_labels: whether images must come with classes.
+      higher_is_better: whether the better of two main values is the larger one.
+      biased_below_rank: whether values are biased upwards if a side has no more images than there
+        are features, so that covariances lack rank. A warning then goes with the score.
+    """
+
+    name: str
+    output: str
+    accumulator: Accumulator
+    compute: Callable[..., dict[str, float]]
+    min_images: int
+    higher_is_better: bool
+    uses_real: bool = False
+    uses_labels: bool = False
+    biased_below_rank: bool = False
+
+    @property
+    def state_name(self) -> str:
+        """Returns the name of the state, such as `pool.moments`; equal names share a state."""
+        return f"{self.output}.{self.accumulator.name}"
 
 
 @functools.cache
 def _ours() -> Mapping[str, Metric]:
-    found = {}
-    for file in registry.names("metrics"):
-        metric = cast(Metric, registry.load("metrics", file, field="metrics"))
-        if metric.NAME in found:
-            raise ValueError(f"two files of sagan/metrics are named {metric.NAME!r}")
-        found[metric.NAME] = metric
+    found: dict[str, Metric] = {}
+    for file in plugins.names("metrics"):
+        for metric in _rows(file):
+            if metric.name in found:
+                raise ValueError(f"two metrics of {__name__} are named {metric.name!r}")
+            found[metric.name] = metric
     return found
 
 
+def _rows(module_name: str) -> tuple[Metric, ...]:
+    """Returns the metrics of one of our files, or of a module outside."""
+    module = plugins.load("metrics", module_name, field="metrics")
+    rows = getattr(module, "METRICS", ())
+    if not rows or not all(isinstance(row, Metric) for row in rows):
+        raise ConfigError(
+            f"metrics={module_name!r}: the module has no tuple METRICS of sagan.evaluation.metrics"
+            ".Metric"
+        )
+    return tuple(rows)
+
+
 def names() -> list[str]:
-    """Lists the names that `find` knows, sorted."""
+    """Returns the names of all metrics in this folder, sorted."""
     return sorted(_ours())
 
 
 def find(wanted: Sequence[str]) -> list[Metric]:
     """Returns the metrics of these names, each once, in the order given.
 
-    A name is a metric's own, its file's, or that of a module outside.
+    A name is that of a metric, or of a module outside, which stands for all metrics in it.
 
-    Raises: ConfigError for an unknown name, a module that is no metric, or no name at all.
+    Raises: ConfigError for an unknown name, a module without metrics, or no name at all.
     """
     if not wanted:
         raise ConfigError(f"no metrics asked for; known: {', '.join(names())}")
-    found = {}
+    found: dict[str, Metric] = {}
     for name in wanted:
-        metric = _ours().get(name) or _outside(name)
-        found[metric.NAME] = metric
+        rows = (_ours()[name],) if name in _ours() else _outside(name)
+        found |= {metric.name: metric for metric in rows}
     return list(found.values())
 
 
-def _outside(name: str) -> Metric:
+def _outside(name: str) -> tuple[Metric, ...]:
+    if "." not in name and name in plugins.names("metrics"):
+        known = ", ".join(metric.name for metric in _rows(name))
+        raise ConfigError(f"{name!r} is not a metric but a file with several: {known}")
     try:
-        module = registry.load("metrics", name, field="metrics")
+        return _rows(name)
     except ConfigError as error:
         if "." in name:
             raise
         raise ConfigError(
             f"unknown metric {name!r}; known: {', '.join(names())}, or a module of yours"
         ) from error
-    members = (*Metric.__annotations__, "init", "update", "merge", "compute")
-    missing = [member for member in members if not hasattr(module, member)]
-    if missing:
-        raise ConfigError(f"metrics={name!r}: the module lacks {', '.join(missing)}")
-    return cast(Metric, module)
-
-
-def state_name(metric: Metric) -> str:
-    """Names the state a metric folds into, such as `pool.moments`; equal names share a state."""
-    accumulator = metric.init.__module__.rpartition(".")[2].lstrip("_")
-    return f"{metric.OUTPUT}.{accumulator}"

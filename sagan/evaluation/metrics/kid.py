@@ -1,48 +1,48 @@
-"""Kernel Inception distance: unbiased at any number of images."""
+"""Kernel Inception distance (KID): an unbiased estimate at any number of images.
+
+Source: Bińkowski et al. (arXiv:1801.01401), §4 and its code: 100 subsets of 1000 images.
+"""
 
 import numpy as np
 from jaxtyping import Float
 
-from sagan.evaluation.metrics import _bank
-from sagan.evaluation.metrics._bank import State, init, merge, update
+from sagan.evaluation.metrics import Metric
+from sagan.evaluation.metrics import _bank as bank
 
-__all__ = ["compute", "init", "merge", "update"]
-
-NAME = "kid"
-OUTPUT = "pool"
-USES_REAL = True
-USES_LABELS = False
-HIGHER_IS_BETTER = False
-NUM_SUBSETS, SUBSET_SIZE, SEED = 100, 1000, 2020  # torch-fidelity's
-MIN_IMAGES = SUBSET_SIZE
+NUM_SUBSETS, SUBSET_SIZE, SEED = 100, 1000, 2020  # as in torch-fidelity
 
 
-def compute(fake: State, real: State) -> dict[str, float]:
-    """Mean and `sd` of MMD^2 over random subsets; not scaled by 1000; may be below 0.
+def compute(
+    fake: bank.State,
+    real: bank.State,
+    num_subsets: int = NUM_SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+) -> dict[str, float]:
+    """Returns the mean and `sd` of MMD^2 over random subsets; lower is better.
 
-    Lower is better. The same subsets are drawn as torch-fidelity draws (numpy RandomState(2020)),
-    so values agree to rounding. Smaller subsets would be another, noisier metric: never silently.
+    Values are not scaled by 1000 and may be below 0. The subsets are those that torch-fidelity
+    draws (numpy RandomState(2020)), so values agree with it to rounding. Smaller subsets would be
+    another, noisier metric, so too few images are an error.
 
     Raises: ValueError if a side has fewer images than a subset.
-    Source: Bińkowski et al. (arXiv:1801.01401), §4 and its code: 100 subsets of 1000.
     """
     fewest = min(len(fake.features), len(real.features))
-    if fewest < SUBSET_SIZE:
-        raise ValueError(f"kid draws subsets of {SUBSET_SIZE} images, got {fewest}")
-    x, y = _bank.ordered(fake).features, _bank.ordered(real).features
+    if fewest < subset_size:
+        raise ValueError(f"kid draws subsets of {subset_size} images, got {fewest}")
+    x, y = bank.ordered(fake).features, bank.ordered(real).features
     generator = np.random.RandomState(SEED)
     values = []
-    for _ in range(NUM_SUBSETS):
-        x_subset = x[generator.choice(len(x), SUBSET_SIZE, replace=False)]
-        y_subset = y[generator.choice(len(y), SUBSET_SIZE, replace=False)]
+    for _ in range(num_subsets):
+        x_subset = x[generator.choice(len(x), subset_size, replace=False)]
+        y_subset = y[generator.choice(len(y), subset_size, replace=False)]
         values.append(squared_mmd(x_subset, y_subset))
     return {"": float(np.mean(values)), "sd": float(np.std(values))}
 
 
 def squared_mmd(x: Float[np.ndarray, "M F"], y: Float[np.ndarray, "M F"]) -> float:
-    """Unbiased estimate of MMD^2 under the kernel (x.y / F + 1)^3.
+    """Returns the unbiased estimate of MMD^2 under the kernel (x.y / F + 1)^3.
 
-    The products are taken in the features' precision, the sums in float64.
+    Products are computed in the precision of the features, sums in float64.
 
     Source: Bińkowski et al. (arXiv:1801.01401), Eq. 4.
     """
@@ -50,8 +50,21 @@ def squared_mmd(x: Float[np.ndarray, "M F"], y: Float[np.ndarray, "M F"]) -> flo
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         base = (a @ b.T).astype(np.float64) / width + 1
-        return base * base * base  # a power of 3 is ten times slower
+        return base * base * base  # `base**3` is ten times slower
 
     k_xx, k_yy = kernel(x, x), kernel(y, y)
     within = k_xx.sum() - np.trace(k_xx) + k_yy.sum() - np.trace(k_yy)
     return float(within / (m * (m - 1)) - 2 * kernel(x, y).mean())
+
+
+METRICS = (
+    Metric(
+        name="kid",
+        output="pool",
+        accumulator=bank.BANK,
+        compute=compute,
+        min_images=SUBSET_SIZE,
+        higher_is_better=False,
+        uses_real=True,
+    ),
+)

@@ -7,24 +7,24 @@ from jaxtyping import Array, Float
 
 from sagan.models.layers import attend
 from sagan.models.layers.conv import Conv
-
-VARIANTS = ("released", "paper")
+from sagan.parallel.platform import Platform
 
 
 class SelfAttention(nn.Module):
-    """Adds to each position what it gathers from all positions, through a gate.
+    """Adds to each position what it gathers from other positions, times `gamma`.
 
-    The gate `gamma` starts at 0, so a new block is the identity. With `intermediates` mutable,
-    the whole map is made, whatever the form, and stored there as `attention`:
-    (B, H * W, H * W / 4), rows sum to 1; in the variant `paper` (B, H * W, H * W).
+    The parameter `gamma` starts at 0, so a new layer is the identity. If the collection
+    `intermediates` is mutable, the map of weights is stored there as `attention`, whatever the
+    form: (B, H * W, H * W / 4), or (B, H * W, H * W) in the variant `paper`; rows sum to 1.
 
     Attributes:
       variant: `released`: keys and values 2x2 max-pooled, C/2 value channels, as in the authors'
         code; `paper`: neither, C/8 value channels.
-      form, block: how, and in local forms from where, it gathers; see `attend.gather`. The
-        parameters are the same.
+      form, block: how it gathers, and in local forms from where; see `attend`. The parameters do
+        not depend on it.
       kernel_init: of the four 1x1 convolutions, which have no biases.
-      dtype: of the projections; scores and softmax are float32, since scores are not scaled.
+      dtype: of the projections. Scores and softmax are float32, because scores are not scaled.
+      platform: where it will run; None: the hardware of this process.
 
     Raises: ValueError if H or W is odd (`released`) or C is not a multiple of 8.
     Source: SAGAN (arXiv:1805.08318), Eq. 1-3.
@@ -35,6 +35,7 @@ class SelfAttention(nn.Module):
     block: int = 16
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
     dtype: DTypeLike = jnp.float32
+    platform: Platform | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -47,7 +48,7 @@ class SelfAttention(nn.Module):
         def project(features: int, name: str, pool: bool) -> Array:
             y = self._conv(features, name)(x)
             if pool:
-                # Reshape and max: its gradient is far cheaper on CPUs than a window reduction's.
+                # On CPUs the gradient of a maximum is far cheaper than that of a window reduction.
                 y = y.reshape(b, h // 2, 2, w // 2, 2, features).max((2, 4))
             return y
 
@@ -60,7 +61,7 @@ class SelfAttention(nn.Module):
             gathered, weights = attend.gather_with_map(self.form, self.block, query, key, value)
             self.sow("intermediates", "attention", weights)
         else:
-            gathered = attend.gather(self.form, self.block, query, key, value)
+            gathered = attend.gather(self.form, self.block, query, key, value, self.platform)
 
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         out = self._conv(c, "output")(gathered)

@@ -1,7 +1,10 @@
 """Convolutions of the residual blocks: plain, after nearest upsampling, before average pooling.
 
-Each is exact up to rounding, in the form that suits the device: `_conv_cpu.py` on CPUs, elsewhere
-an ordinary convolution, of 4x4 taps instead of 9 on 4 pixels where pixels repeat or are pooled.
+All are exact up to rounding. On CPUs they are matrix products: see `cpu_convolution.py`. Elsewhere
+they are ordinary convolutions. There, a 3x3 convolution that follows upsampling or precedes pooling
+becomes one convolution of 4x4 taps with stride 2, which needs 16 products instead of 36.
+
+The layers' `platform` is the hardware to compute on; None: that of this process.
 """
 
 from typing import Any
@@ -13,8 +16,10 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
-from sagan.models.layers import _conv_cpu
-from sagan.models.layers.share import share
+from sagan.models.layers.broadcast import broadcast_parameter
+from sagan.models.layers.cpu_convolution import Products, multiplies_bfloat16
+from sagan.parallel import platform as hardware
+from sagan.parallel.platform import Platform
 
 
 class Conv(nn.Module):
@@ -31,6 +36,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Dtype = jnp.float32
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    platform: Platform | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W F"]:
@@ -46,6 +52,7 @@ class UpConv(nn.Module):
     use_bias: bool = True
     dtype: Dtype = jnp.float32
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    platform: Platform | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W F"]:
@@ -63,6 +70,7 @@ class ConvPool(nn.Module):
     use_bias: bool = True
     dtype: Dtype = jnp.float32
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    platform: Platform | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 F"]:
@@ -70,39 +78,41 @@ class ConvPool(nn.Module):
 
 
 def _apply(layer, size: int, x, function):
-    """Makes the layer's parameters, casts them to its dtype, adds the bias to `function`."""
+    """Makes the layer's parameters and casts them to its dtype; returns `function` plus bias."""
     shape = (size, size, x.shape[-1], layer.features)
     kernel = layer.param("kernel", layer.kernel_init, shape, jnp.float32)
-    y = function(x.astype(layer.dtype), kernel.astype(layer.dtype))
+    platform = layer.platform or hardware.current()
+    y = function(x.astype(layer.dtype), kernel.astype(layer.dtype), platform)
     if layer.use_bias:
         bias = layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32)
-        y = y + share(bias.reshape(1, 1, 1, -1), y.shape, layer.dtype)
+        y = y + broadcast_parameter(bias.reshape(1, 1, 1, -1), y.shape, layer.dtype)
     return y
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+def uses_products(platform: Platform) -> bool:
+    """Returns whether 3x3 convolutions are matrix products there."""
+    return platform.backend == "cpu"
 
 
-def _convolve(x, kernel):
+def _convolve(x, kernel, platform):
     if kernel.shape[0] == 1:
         return x @ kernel[0, 0]
-    if _on_cpu():
-        return _conv_cpu.convolve(x, kernel)
+    if uses_products(platform):
+        return Products.of(multiplies_bfloat16()).convolve(x, kernel)
     return _general(x, kernel)
 
 
-def _upsample_convolve(x, kernel):
-    if _on_cpu():
-        return _conv_cpu.upsample_convolve(x, kernel)
+def _upsample_convolve(x, kernel, platform):
+    if uses_products(platform):
+        return Products.of(multiplies_bfloat16()).upsample_convolve(x, kernel)
     return _unstride(x, _box_filtered(kernel[::-1, ::-1]).swapaxes(2, 3))
 
 
-def _convolve_pool(x, kernel):
+def _convolve_pool(x, kernel, platform):
     if x.shape[1] % 2 or x.shape[2] % 2:
         raise ValueError(f"ConvPool needs an even height and width, got {x.shape}")
-    if _on_cpu():
-        return _conv_cpu.convolve_pool(x, kernel)
+    if uses_products(platform):
+        return Products.of(multiplies_bfloat16()).convolve_pool(x, kernel)
     return _stride(x, _box_filtered(kernel) / 4)
 
 
@@ -115,10 +125,10 @@ def _halved(x, kernel):
     return _general(x, kernel, (2, 2), ((1, 1), (1, 1)))
 
 
-# A convolution of stride 2 and what its gradient by x is, each the other's gradient. Written so,
-# since XLA knows a convolution over spread pixels for cuDNN's only as the gradient of one with a
-# stride, its kernel reversed; else it fills in the zeros, and a kernel's gradient becomes a
-# convolution with a window as large as the map.
+# `_stride` is a convolution of stride 2, `_unstride` its transpose, each the other's gradient.
+# XLA gives a transposed convolution to cuDNN only if it has the form of such a gradient, with the
+# kernel reversed. Otherwise it inserts zeros between the pixels, and the gradient by the kernel
+# becomes a convolution with a window as large as the map.
 @jax.custom_vjp
 def _stride(x, kernel):
     return _halved(x, kernel)
@@ -127,12 +137,13 @@ def _stride(x, kernel):
 @jax.custom_vjp
 def _unstride(x, kernel):
     b, h, w, _ = x.shape
-    kernel = lax.optimization_barrier(kernel)  # else its reversal is moved into how it was made
+    # Without the barrier XLA moves the kernel's reversal into the computation of the kernel.
+    kernel = lax.optimization_barrier(kernel)
     return _transposed(lambda y: _halved(y, kernel), (b, 2 * h, 2 * w, kernel.shape[2]), x)
 
 
 def _by_kernel(x, kernel, g):
-    """The gradient by `kernel` of the sum of `_stride(x, kernel) * g`."""
+    """Returns the gradient by `kernel` of the sum of `_stride(x, kernel) * g`."""
     return _transposed(lambda kernel: _halved(x, kernel), kernel.shape, g)
 
 
@@ -152,10 +163,10 @@ _unstride.defvjp(
 
 
 def _box_filtered(kernel):
-    """The 4x4 kernel that is `kernel` summed over 2x2 neighbouring positions.
+    """Returns the 4x4 kernel that is `kernel` summed over 2x2 neighbouring positions.
 
-    With stride 2 it convolves and sums 2x2 pixels; over pixels two apart, with zeros between, it
-    convolves repeated pixels: 16 products in place of 36.
+    A convolution with it and stride 2 is the 3x3 convolution followed by a sum over 2x2 pixels. Its
+    transpose is the 3x3 convolution of repeated pixels.
     """
     for axis in (0, 1):
         before, after = ([(0, 0)] * 4 for _ in range(2))

@@ -1,28 +1,34 @@
-"""Batch normalisation, plain or with one scale and bias per class, over one or many devices."""
+"""Batch normalisation, plain or conditioned on a class or a vector, over one or many devices."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from sagan.models.layers.share import share
+from sagan.models.layers.broadcast import broadcast_parameter
+
+Condition = Int[Array, " B"] | Float[Array, "B V"] | None
 
 
 class BatchNorm(nn.Module):
-    """Normalises over batch and positions, then scales and shifts by class.
+    """Normalises over batch and positions, then applies gain and bias.
 
-    With `train`, uses the statistics of the batch (of all devices along `axis_name`) and moves
-    the running averages in `batch_stats` (biased variance); otherwise uses those averages.
+    Gain and bias are parameters (C,) if there is no condition; rows of the tables `scale` and
+    `bias` (K, C) if the condition is a class; and linear maps of the condition, with 1 added to
+    the gain, if it is a vector. They have no effect on a new layer, except those of a vector.
+
+    While training, the statistics are those of the batch on all devices along `axis_name`, and the
+    running averages in `batch_stats` move (biased variance). Otherwise those averages are used.
 
     Attributes:
-      num_classes: rows of the tables `scale` (ones) and `bias` (zeros), both (K, C); None: one
-        row for all, and `label` is ignored.
+      num_classes: rows of the tables; None: there are none, and classes are ignored.
       decay: of the running averages.
       axis_name: mapped axis over which statistics are averaged; None: this device alone.
-      axis_index_groups: sets of devices along it that share statistics; None: all together.
+      axis_index_groups: groups of devices along it that share statistics; None: all together.
+      kernel_init: of the two linear maps, whose parameters are called `kernel`.
 
-    Source: conditional batch norm (arXiv:1610.07629) as in SAGAN's released code: plain tables,
-      not spectrally normalised.
+    Source: by class, arXiv:1610.07629 as in SAGAN's released code: plain tables, without spectral
+      norm. By vector, BigGAN (arXiv:1809.11096), Appendix B: linear maps with spectral norm.
     """
 
     num_classes: int | None
@@ -31,10 +37,11 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     axis_index_groups: tuple[tuple[int, ...], ...] | None = None
     dtype: DTypeLike = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], label: Int[Array, " B"] | None, *, train: bool
+        self, x: Float[Array, "B H W C"], condition: Condition, *, train: bool
     ) -> Float[Array, "B H W C"]:
         groups = self.axis_index_groups
         normalized = nn.BatchNorm(
@@ -48,13 +55,27 @@ class BatchNorm(nn.Module):
             dtype=self.dtype,
             name="statistics",
         )(x)
-        channels = x.shape[-1]
-        shape = (channels,) if self.num_classes is None else (self.num_classes, channels)
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        gain, bias = self._gain_and_bias(condition, x.shape[-1])
 
-        def rows(table: Array) -> Array:  # (B, H, W, C)
-            chosen = table if self.num_classes is None else table[label]
-            return share(chosen.reshape(-1, 1, 1, channels), x.shape, self.dtype)
+        def spread(rows: Float[Array, "b C"]) -> Float[Array, "B H W C"]:
+            return broadcast_parameter(rows[:, None, None], x.shape, self.dtype)
 
-        return normalized * rows(scale) + rows(bias)
+        return normalized * spread(gain) + spread(bias)
+
+    def _gain_and_bias(
+        self, condition: Condition, channels: int
+    ) -> tuple[Float[Array, "b C"], Float[Array, "b C"]]:
+        """Returns a row for each image, or one row for all."""
+        if condition is not None and condition.ndim == 2:
+            gain, bias = (
+                nn.Dense(channels, use_bias=False, kernel_init=self.kernel_init, name=name)
+                for name in ("scale", "bias")
+            )
+            return 1 + gain(condition), bias(condition)
+        classes = self.num_classes
+        shape = (channels,) if classes is None else (classes, channels)
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        tables = (self.param("scale", ones, shape), self.param("bias", zeros, shape))
+        if classes is None:
+            return tables[0][None], tables[1][None]
+        return tables[0][condition], tables[1][condition]

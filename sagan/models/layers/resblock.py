@@ -3,21 +3,24 @@
 from collections.abc import Callable
 
 import flax.linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from sagan.models.layers.conv import Conv, ConvPool, UpConv, average_pool, upsample
+from sagan.models.layers.norm import Condition
 
 
 class GeneratorBlock(nn.Module):
     """Doubles the size: norm, ReLU, upsample, conv, norm, ReLU, conv; plus a convolved skip.
 
-    The skip always has a 1x1 convolution. It is taken before the upsampling, with which it
-    commutes, at a quarter of the cost.
+    The skip always has a 1x1 convolution. It commutes with the upsampling, so it is done first,
+    at a quarter of the cost.
 
     Attributes:
       features: output channels.
-      conv: Conv, UpConv or ConvPool bound to dtype and initialiser: `conv(kind, features, ...)`.
-      norm: makes a BatchNorm; called as `norm(name=...)`.
+      conv: makes a layer of a class of `conv.py`, as `conv(UpConv, features, name=...)`.
+      norm: makes a BatchNorm, as `norm(name=...)`.
+
+    The condition that it is called with goes to both norms.
 
     Source: SAGAN's released generator; Miyato & Koyama (arXiv:1802.05637), Fig. 14.
     """
@@ -28,11 +31,11 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], label: Int[Array, " B"] | None, *, train: bool
+        self, x: Float[Array, "B H W C"], condition: Condition, *, train: bool
     ) -> Float[Array, "B H2 W2 F"]:
-        h = nn.relu(self.norm(name="norm1")(x, label, train=train))
+        h = nn.relu(self.norm(name="norm1")(x, condition, train=train))
         h = self.conv(UpConv, self.features, name="conv1")(h)
-        h = nn.relu(self.norm(name="norm2")(h, label, train=train))
+        h = nn.relu(self.norm(name="norm2")(h, condition, train=train))
         h = self.conv(Conv, self.features, 3, name="conv2")(h)
         return h + upsample(self.conv(Conv, self.features, 1, name="skip")(x))
 
@@ -40,13 +43,13 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Two 3x3 convolutions and a skip of the same input, both halved in size if `down`.
 
-    The skip sees x, not ReLU(x). Its 1x1 convolution, present where size or width changes,
-    commutes with the pooling and is taken after it.
+    The skip takes x, not ReLU(x). It has a 1x1 convolution where the size or the number of channels
+    changes. That commutes with the pooling, so it is done after it.
 
     Attributes:
       features: output and hidden channels.
       down: halve H and W by 2x2 average pooling.
-      first: the input is an image: no ReLU before the first convolution.
+      first: the input is an image, so there is no ReLU before the first convolution.
       conv: as in `GeneratorBlock`.
 
     Source: SAGAN's released discriminator; Miyato & Koyama (arXiv:1802.05637), Fig. 14.

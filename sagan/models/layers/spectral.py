@@ -1,16 +1,19 @@
 """Spectral normalisation of a whole parameter tree, from outside the modules that use it.
 
-Every leaf named `kernel` or `embedding` is divided by an estimate of its largest singular value;
-class tables of batch norm (`scale`, `bias`), gates and biases are left alone. Modules stay plain
-flax layers, and the policy of the estimate is in one place: `iterate` moves `u` one step, and
-only the caller decides whether the moved `u` is kept.
+Every leaf named `kernel` or `embedding` is divided by an estimate of its largest singular value.
+Other leaves stay as they are: biases, class tables of batch norm, gamma of attention. The modules
+are plain flax layers. `iterate` moves the vectors `u` by one power iteration, and the caller
+decides whether the moved `u` is kept:
 
-    vectors = iterate(params, stats)             # once per update; no gradient passes
+    vectors = iterate(params, stats)             # once per update; has no gradient
     output = net.apply({"params": normalize(params, vectors)}, x)
-    stats = {path: u for path, (u, v) in vectors.items()}     # only its own player's update
+    stats = moved(vectors)                       # only in an update of this network itself
 
 Source: SNGAN (arXiv:1802.05957), Algorithm 1; update policy of SAGAN (arXiv:1805.08318).
-Deviation: no gradient flows through u and v (the released SAGAN code lets it).
+Deviation: no gradient flows through u and v. In the released SAGAN code it does.
+
+`platform` is the hardware to compute on; None: that of this process. On accelerators, small
+matrices are padded with zeros and processed together in groups.
 """
 
 import itertools
@@ -22,31 +25,36 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from sagan.parallel import platform as hardware
+from sagan.parallel.platform import Platform
+
 Params = Mapping[str, Any]
 Stats = dict[str, Float[Array, " out"]]  # path -> u
 Vectors = dict[str, tuple[Float[Array, " out"], Float[Array, " in"]]]  # path -> (u, v)
 
 NORMALIZED = ("kernel", "embedding")
 _EPSILON = 1e-12
-_FILLED_UP_TO = 1 << 20  # elements of a matrix, 4 MiB
-_WARM_UP_STEPS = 20  # from random u; the estimate is then within a few percent
+_PADDED_UP_TO = 1 << 20  # elements; matrices are not padded to more than this (4 MiB)
+_WARM_UP_STEPS = 20  # after these, from random u, the estimate is within a few percent
 
 
-def init(params: Params, key: PRNGKeyArray) -> Stats:
-    """Draws one `u` per normalised leaf and warms it up with power iterations."""
+def init(params: Params, key: PRNGKeyArray, platform: Platform | None = None) -> Stats:
+    """Draws one `u` per normalised leaf and takes some power iterations."""
     sizes = {path: weight.shape[-1] for path, weight in _weights(params).items()}
-    # One draw, cut up: a draw of its own for each leaf takes most of the time to compile.
+    # One draw is split over all leaves, because a draw for each takes most of the time to compile.
     cuts = list(itertools.accumulate(sizes.values()))
     parts = jnp.split(jax.random.normal(key, (sum(sizes.values()),)), cuts[:-1])
     stats = dict(zip(sizes, map(_unit, parts), strict=True))
-    return jax.lax.fori_loop(0, _WARM_UP_STEPS, lambda _, s: moved(iterate(params, s)), stats)
+    return jax.lax.fori_loop(
+        0, _WARM_UP_STEPS, lambda _, stats: moved(iterate(params, stats, platform)), stats
+    )
 
 
-def iterate(params: Params, stats: Stats) -> Vectors:
-    """Takes one power iteration for each leaf that `stats` names; gradients stop here."""
+def iterate(params: Params, stats: Stats, platform: Platform | None = None) -> Vectors:
+    """Takes one power iteration for each leaf that `stats` names. It has no gradient."""
     vectors = {}
     matrices = jax.lax.stop_gradient(_matrices(params, stats))
-    for group in _groups(matrices):
+    for group in _groups(matrices, platform):
         matrix, u = (_stacked(x, group) for x in (matrices, stats))
         v = _unit(_multiply(matrix, u[..., None])[..., 0])
         u = _unit(_multiply(v[:, None], matrix)[:, 0])
@@ -57,23 +65,25 @@ def iterate(params: Params, stats: Stats) -> Vectors:
 
 
 def moved(vectors: Vectors) -> Stats:
-    """Gives the statistics to keep after an update: the u of `vectors`."""
+    """Returns the statistics to keep after an update: the u of `vectors`."""
     return {path: u for path, (u, _) in vectors.items()}
 
 
-def sigmas(params: Params, vectors: Vectors) -> dict[str, Float[Array, ""]]:
-    """Estimates each normalised leaf's largest singular value, v W u."""
+def sigmas(
+    params: Params, vectors: Vectors, platform: Platform | None = None
+) -> dict[str, Float[Array, ""]]:
+    """Returns the estimate of each normalised leaf's largest singular value, v W u."""
     found = {}
-    for group, _, sigma in _sigmas(params, vectors):
+    for group, _, sigma in _sigmas(params, vectors, platform):
         found |= zip(group, sigma, strict=True)
     return {path: found[path] for path in vectors}
 
 
-def normalize(params: Params, vectors: Vectors) -> Params:
-    """Divides each leaf in `vectors` by its sigma; its gradient by W passes through sigma too."""
+def normalize(params: Params, vectors: Vectors, platform: Platform | None = None) -> Params:
+    """Divides each leaf in `vectors` by its sigma. The gradient by W also flows through sigma."""
     flat: dict[str, Any] = flatten_dict(params, sep="/")
-    for group, matrix, sigma in _sigmas(params, vectors):
-        # Split, whose gradient is a concatenation; that of indexing is a sum of whole arrays.
+    for group, matrix, sigma in _sigmas(params, vectors, platform):
+        # The gradient of a split is a concatenation; that of indexing is a sum of whole arrays.
         parts = jnp.split(matrix / sigma[:, None, None], len(group))
         for path, part in zip(group, parts, strict=True):
             into, out = _matrix(flat[path]).shape
@@ -81,28 +91,33 @@ def normalize(params: Params, vectors: Vectors) -> Params:
     return unflatten_dict(flat, sep="/")
 
 
-def _sigmas(params: Params, vectors: Vectors) -> Iterator[tuple[list[str], Array, Array]]:
+def _sigmas(
+    params: Params, vectors: Vectors, platform: Platform | None
+) -> Iterator[tuple[list[str], Array, Array]]:
     """Yields groups of paths, their matrices (n, in, out) and sigmas (n)."""
     matrices = _matrices(params, vectors)
-    for group in _groups(matrices):
+    for group in _groups(matrices, platform):
         matrix = _stacked(matrices, group)
         u, v = (_stacked({path: vectors[path][i] for path in group}, group) for i in (0, 1))
         yield group, matrix, jnp.vecdot(v, _multiply(matrix, u[..., None])[..., 0])
 
 
-def _groups(matrices: Mapping[str, Float[Array, "in out"]]) -> list[list[str]]:
-    """Sorts paths into groups whose matrices are worked through as one array.
+def _groups(
+    matrices: Mapping[str, Float[Array, "in out"]], platform: Platform | None
+) -> list[list[str]]:
+    """Sorts paths into groups whose matrices are processed as one array.
 
-    On accelerators reading some zeros takes less time than starting a kernel, and layer by layer
-    the estimates would be half of a discriminator update's kernels. Not so on the CPU.
+    On an accelerator, reading some zeros takes less time than starting a kernel. Without groups,
+    half of the kernels of a discriminator update would be spectral norms. On a CPU each matrix is
+    a group.
     """
-    if jax.default_backend() == "cpu":
+    if (platform or hardware.current()).backend == "cpu":
         return [[path] for path in matrices]
     groups: list[tuple[tuple[int, int], list[str]]] = []
     for path in sorted(matrices, key=lambda path: -matrices[path].size):
         into, out = matrices[path].shape
         for (most, widest), group in groups:
-            fits = into <= most and out <= widest and most * widest <= _FILLED_UP_TO
+            fits = into <= most and out <= widest and most * widest <= _PADDED_UP_TO
             if fits or (into, out) == (most, widest):
                 group.append(path)
                 break
@@ -112,15 +127,15 @@ def _groups(matrices: Mapping[str, Float[Array, "in out"]]) -> list[list[str]]:
 
 
 def _stacked(arrays: Mapping[str, Array], group: list[str]) -> Array:
-    """Gives one array of a group's, each filled up with zeros to the size of the first."""
+    """Returns the arrays of a group as one, padded with zeros to the size of the first."""
     if len(group) == 1:
         return arrays[group[0]][None]
     size = arrays[group[0]].shape
 
-    def fill(x: Array) -> Array:
+    def padded(x: Array) -> Array:
         return jnp.pad(x, [(0, n - m) for n, m in zip(size, x.shape, strict=True)])
 
-    return jnp.stack([fill(arrays[path]) for path in group])
+    return jnp.stack([padded(arrays[path]) for path in group])
 
 
 def _matrices(params: Params, chosen: Iterable[str]) -> dict[str, Float[Array, "in out"]]:

@@ -1,0 +1,152 @@
+"""Generative adversarial networks: a generator and a discriminator trained against each other.
+
+| file | what it holds |
+|---|---|
+| `step.py` | the algorithm: one training step |
+| `losses.py`, `penalties.py` | a row for each adversarial loss and gradient penalty |
+| `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
+| `inference.py`, `generate.py` | averaged weights with batch statistics of their own; images |
+| `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
+| `sheet.py`, `attention_maps.py` | the preview of a run; where query points look |
+| `health.py`, `telemetry.py` | signs of a collapse; scalars read off the state |
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxtyping import Array, Int, Key
+
+from sagan.config import Config, GuardConfig, plugins
+from sagan.config.schema import penalty
+from sagan.data import Source
+from sagan.data.pipeline import Batch
+from sagan.evaluation import ScoreSpec
+from sagan.evaluation.image_scorer import ImageScorer
+from sagan.parallel import platform
+from sagan.parallel.devices import AXIS
+from sagan.runs import checkpoint
+from sagan.tasks import Preview, Scalars
+from sagan.tasks.gan import inference, losses, penalties, sheet, telemetry
+from sagan.tasks.gan.health import GanHealth
+from sagan.tasks.gan.sampler import Sampler
+from sagan.tasks.gan.step import Gan, GanState, init, train_step
+
+
+def build(config: Config, num_devices: int) -> "GanTask":
+    """Returns the task of a resolved config.
+
+    Raises: ConfigError if a model, loss or penalty is unknown or does not fit.
+    """
+    return GanTask(config, num_devices)
+
+
+class GanTask:
+    """See `sagan.tasks.Task`."""
+
+    watched: tuple[str, ...] = ("loss/d", "loss/g", "loss/penalty", "grad_norm/d", "grad_norm/g")
+    headline: tuple[str, ...] = ("loss/d", "loss/g")
+
+    def __init__(self, config: Config, num_devices: int):
+        self._config = config
+        self._model: Any = config.model
+        self.batches_per_step = config.train.d_steps_per_g_step
+        family = plugins.load("models", self._model.name, field="model.name")
+        family.check(self._model)
+        groups = None
+        if self._model.batch_norm_group is not None:
+            size = self._model.batch_norm_group
+            groups = tuple(tuple(range(i, i + size)) for i in range(0, num_devices, size))
+        networks = family.build(self._model, AXIS, groups)
+        self.unroll = platform.current().backend == "cpu" and not networks.loops_on_cpu
+        wanted = [penalty(text) for text in config.train.penalties]
+        self.gan = Gan(
+            networks,
+            losses.find(config.train.loss),
+            tuple((penalties.find(name), weight) for name, weight in wanted),
+            self._model,
+            config.optim,
+            config.train,
+            self.unroll,
+        )
+
+    def init(self, keys: Sequence[Key[Array, ""]]) -> GanState:
+        return init(self.gan, *keys)
+
+    def step(
+        self, state: GanState, batches: Batch, step: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[GanState, Scalars]:
+        return train_step(self.gan, state, batches, step, key)
+
+    def telemetry(self, state: GanState) -> Scalars:
+        found: Scalars = {}
+        for name, player in (("g", state.g), ("d", state.d)):
+            stats = player.stats["spectral_stats"]
+            found |= telemetry.gammas(name, player.params)
+            found |= telemetry.sigmas(name, player.params, stats, self._config.log.sigma)
+        return found
+
+    def snapshot(self, state: GanState) -> Any:
+        return state.ema, state.g.stats["spectral_stats"]
+
+    def inference(self, snapshot: Any, *, quick: bool = False) -> Any:
+        config = self._config
+        batches = 1 if quick else config.checkpoint.statistics_batches
+        return inference.averaged(
+            self._model, config.seed, config.train.batch_size, *snapshot, batches=batches
+        )
+
+    def preview(self, variables: Any, step: int) -> Preview:
+        config = self._config
+        return sheet.draw(self._model, config.seed, config.sample, variables, step)
+
+    def health(
+        self, config: GuardConfig, source: Source, memory: Mapping[str, Any] | None
+    ) -> GanHealth:
+        return GanHealth(config, source, memory)
+
+    def scorer(self, spec: ScoreSpec) -> ImageScorer:
+        config = self._config
+        how_made = {
+            "quantisation": "round",
+            "batch_norm": f"standing, {config.checkpoint.statistics_batches} training batches",
+            "ema": config.optim.ema_decay != 0,
+        }
+        size, classes = self._model.image_size, self._model.num_classes
+        return ImageScorer(spec, config.data, size, classes, how_made)
+
+    def load_sampler(self, workdir: Path, step: int) -> Sampler:
+        shapes = inference.abstract(self._model)
+        variables, about = checkpoint.restore_sampler(workdir, step, shapes)
+        names = () if self._model.num_classes is None else tuple(about["class_names"])
+        return Sampler(self._config, step, names, variables)
+
+    def parameters(self, state: GanState) -> dict[str, Any]:
+        return {"generator": dict(state.g.params), "discriminator": dict(state.d.params)}
+
+    def activation_bytes(self, batch_size: int) -> int:
+        """Adds up the intermediate arrays of one forward pass through both networks."""
+        model, networks = self._model, self.gan.networks
+        state = jax.eval_shape(lambda: self.init(list(jax.random.split(jax.random.key(0), 3))))
+        z = jax.ShapeDtypeStruct((batch_size, model.z_dim), "float32")
+        label = None
+        if model.num_classes is not None:
+            label = jax.ShapeDtypeStruct((batch_size,), "int32")
+
+        def forward(state: GanState, z: Any, label: Any) -> Any:
+            g, d = (
+                {"params": player.params, "batch_stats": player.stats["batch_stats"]}
+                for player in (state.g, state.d)
+            )
+            image = networks.generator.apply(g, z, label, train=False)
+            return networks.discriminator.apply(d, image, label, train=False)
+
+        kept = ("conv_general_dilated", "dot_general", "max", "add", "mul")
+        return sum(
+            math.prod(array.aval.shape) * array.aval.dtype.itemsize
+            for equation in jax.make_jaxpr(forward)(state, z, label).eqns
+            if equation.primitive.name in kept
+            for array in equation.outvars
+        )

@@ -1,4 +1,4 @@
-"""The FID Inception network against torch-fidelity's and pytorch-fid's, with the same weights."""
+"""The FID Inception network, compared with torch-fidelity's and pytorch-fid's."""
 
 import os
 import subprocess
@@ -10,8 +10,7 @@ import pytest
 
 from sagan.config import ConfigError
 from sagan.evaluation.features import inception
-from sagan.evaluation.features._inception_network import OUTPUTS
-from sagan.parallel import spread
+from sagan.evaluation.features.fid_inception.network import OUTPUTS, layers_of
 
 ALL = tuple(OUTPUTS)
 
@@ -104,13 +103,23 @@ def test_every_kind_of_file_gives_the_same_weights(weight_files, extractor):
 
 
 def test_any_batch_any_order_one_compilation(extractor, images, features):
-    run = spread._mapped_forward(inception._forward, tuple(sorted(ALL)), tuple(jax.local_devices()))
-    compiled = run._cache_size()
-    for chosen in ([3], [5, 0, 7]):
-        got = extractor(images[chosen], ALL)
-        for name in ALL:
-            assert relative(got[name], features[name][chosen]) < 1e-5
-    assert run._cache_size() == compiled
+    compiled = []
+
+    def count(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        for chosen in ([3], [5, 0, 7]):
+            got = extractor(images[chosen], ALL)
+            for name in ALL:
+                assert relative(got[name], features[name][chosen]) < 1e-5
+        assert not compiled
+        extractor(images[:, :16], ["spatial"])  # another size is another program
+        assert compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
 
 
 def test_more_images_than_fit_are_worked_through_in_parts(weight_files, images, features):
@@ -139,7 +148,7 @@ def test_four_devices_equal_one(weight_files, images, tmp_path):
 
 
 def test_network_has_the_counted_parameters():
-    layers = dict(inception._needed(ALL))
+    layers = dict(layers_of(ALL))
     head = layers.pop("softmax")
     kernels = sum(parts["kernel"].size for parts in layers.values())
     channels = sum(parts["bias"].size for parts in layers.values())
@@ -149,8 +158,8 @@ def test_network_has_the_counted_parameters():
 
 
 def test_no_layer_behind_the_last_output_is_built():
-    assert not [name for name in inception._needed(("pool_768",)) if name.startswith("mixed_8")]
-    spatial = inception._needed(("spatial",))
+    assert not [name for name in layers_of(("pool_768",)) if name.startswith("mixed_8")]
+    spatial = layers_of(("spatial",))
     assert [name for name in spatial if name.startswith(("mixed_6", "mixed_7"))] == ["mixed_6_conv"]
 
 
@@ -158,7 +167,7 @@ def test_partial_weights_give_what_they_reach(torch, partial_weights, cifar_imag
     extractor = inception.load(weights=partial_weights)
     assert dict(extractor.widths) == {"spatial": 2023, "pool_768": 768}
     assert set(extractor.missing) == {"pool", "logits", "logits_unbiased"}
-    with pytest.raises(ConfigError, match="'pool' are not to be had: these weights lack 24 layers"):
+    with pytest.raises(ConfigError, match="'pool'.* 24 layers"):
         extractor(cifar_images[:1], ["pool"])
     got = extractor(cifar_images, ["pool_768", "spatial"])
     wanted = torch_forward(torch, dict(np.load(partial_weights)), cifar_images)
@@ -216,13 +225,13 @@ def torch_forward(torch, arrays, images):
 
 
 def test_calls_that_cannot_be_answered(extractor, images):
-    with pytest.raises(ValueError, match="output 'pool_3' is unknown; known: spatial, pool_768"):
+    with pytest.raises(ValueError, match="'pool_3'.*spatial, pool_768"):
         extractor(images, ["pool_3"])
     for wrong in (images[..., :1], images[0], images[..., 0], images / 255.0, images[:0]):
-        with pytest.raises(ValueError, match=r"needed: uint8 \(B, H, W, 3\).*Grey images: repeat"):
+        with pytest.raises(ValueError, match=r"uint8 \(B, H, W, 3\)"):
             extractor(wrong, ["spatial"])
 
 
 def test_unknown_resizer(weight_files):
-    with pytest.raises(ConfigError, match="resizer='cubic'; allowed: tf, torch, clean"):
+    with pytest.raises(ConfigError, match="'cubic'.*tf, torch, clean"):
         inception.load(weights=weight_files["pth"], resizer="cubic")

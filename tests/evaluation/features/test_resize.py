@@ -1,10 +1,10 @@
-"""Resizing against hand-worked values, PyTorch's interpolate and torch-fidelity's."""
+"""Resizing, compared with hand-worked values, PyTorch's interpolate and torch-fidelity's."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan.evaluation.features import _resize
+from sagan.evaluation.features.fid_inception import resize
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from sagan.evaluation.features import _resize
     ],
 )
 def test_four_points_to_eight(resizer, wanted):
-    matrix = _resize.bilinear_matrix(4, 8, resizer)
+    matrix = resize.bilinear_matrix(4, 8, resizer)
     np.testing.assert_array_equal(matrix @ np.arange(4, dtype=np.float32), wanted)
 
 
@@ -29,7 +29,7 @@ def test_tf_equals_torch_fidelity(torch, torchvision, height, width):
     wanted = module.interpolate_bilinear_2d_like_tensorflow1x(
         torch.from_numpy(images).permute(0, 3, 1, 2).float(), size=(299, 299), align_corners=False
     )
-    got = _resize.bilinear(jnp.asarray(images), 299, "tf")
+    got = resize.bilinear(jnp.asarray(images), 299, "tf")
     np.testing.assert_allclose(got, wanted.permute(0, 2, 3, 1), atol=2e-4)
 
 
@@ -42,7 +42,7 @@ def test_torch_equals_interpolate(torch, height, width):
         mode="bilinear",
         align_corners=False,
     )
-    got = _resize.bilinear(jnp.asarray(images), 299, "torch")
+    got = resize.bilinear(jnp.asarray(images), 299, "torch")
     np.testing.assert_allclose(got, wanted.permute(0, 2, 3, 1), atol=2e-3)
 
 
@@ -56,7 +56,7 @@ def test_clean_equals_antialiased_bicubic(torch, height, width):
         align_corners=False,
         antialias=True,
     )
-    got = _resize.clean(images, 299)
+    got = resize.clean(images, 299)
     np.testing.assert_allclose(got, wanted.clamp(0, 255).permute(0, 2, 3, 1), atol=1e-2)
 
 
@@ -66,7 +66,7 @@ def test_clean_equals_antialiased_bicubic(torch, height, width):
 )
 def test_range(resizer, black, white):
     ends = jnp.array([0.0, 255.0]).reshape(1, 1, 2, 1)
-    np.testing.assert_allclose(_resize.normalise(ends, resizer).ravel(), [black, white], atol=1e-7)
+    np.testing.assert_allclose(resize.normalise(ends, resizer).ravel(), [black, white], atol=1e-7)
 
 
 def noise(number, height, width):

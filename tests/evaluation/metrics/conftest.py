@@ -1,4 +1,4 @@
-"""Independent implementations, which the tests hold ours against."""
+"""Independent implementations that ours are compared with."""
 
 import types
 import warnings

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from sagan.evaluation.metrics import Batch, Spec, kid
+from sagan.evaluation.metrics import Batch, Spec, find, kid
+
+(METRIC,) = find(["kid"])
 
 
 def state_of(x: np.ndarray):
-    return kid.update(
-        kid.init(Spec(x.shape[1], len(x))), Batch(x.astype(np.float32), np.arange(len(x)))
-    )
+    state = METRIC.accumulator.init(Spec(x.shape[1], len(x)))
+    return METRIC.accumulator.update(state, Batch(x.astype(np.float32), np.arange(len(x))))
 
 
 def test_hand_worked_value():
@@ -17,7 +18,7 @@ def test_hand_worked_value():
     assert kid.squared_mmd(x, y) == pytest.approx(0.5, abs=1e-12)
 
 
-def test_torch_fidelity(peer, monkeypatch):
+def test_torch_fidelity(peer):
     torch = pytest.importorskip("torch")
     random = np.random.RandomState(0)
     x = np.abs(random.randn(400, 512)).astype(np.float32)
@@ -29,13 +30,12 @@ def test_torch_fidelity(peer, monkeypatch):
         kid_subset_size=200,
         verbose=False,
     )
-    monkeypatch.setattr(kid, "NUM_SUBSETS", 20)
-    monkeypatch.setattr(kid, "SUBSET_SIZE", 200)
-    ours = kid.compute(state_of(x), state_of(y))
+    ours = kid.compute(state_of(x), state_of(y), num_subsets=20, subset_size=200)
     assert ours[""] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
     assert ours["sd"] == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-3)
 
 
 def test_fewer_images_than_a_subset_are_refused():
-    with pytest.raises(ValueError, match="subsets of 1000 images, got 999"):
-        kid.compute(state_of(np.zeros((999, 2))), state_of(np.zeros((1000, 2))))
+    assert METRIC.min_images == 1000
+    with pytest.raises(ValueError, match="1000 images, got 999"):
+        METRIC.compute(state_of(np.zeros((999, 2))), state_of(np.zeros((1000, 2))))

@@ -1,0 +1,166 @@
+"""Predicts a preset's training on TPU slices and GPU nodes: `python -m sagan.bench.pods [PRESET]`.
+
+The sizes of the networks are counted from their code; `sagan/launch/cost.py` has the model.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sagan.bench import setup
+from sagan.config import Config, ConfigError, presets
+from sagan.config.fields import require
+from sagan.launch.cost import Nodes, Torus, Work, h100, predict, tpu_v4
+from sagan.models.layers import conv
+from sagan.parallel import flops
+
+# An assumption: the share of the peak that convolutions of this size reach. A file of
+# `sagan bench --json` replaces it.
+UTILISATION = 0.3
+NUM_CLASSES = 1000  # where the preset takes as many as its dataset has
+IMAGES_PER_CHIP = 32  # of the last column
+
+
+def works(config: Config) -> tuple[Work, Work]:
+    """Counts the generator and the discriminator of a config with a number of classes, or None.
+
+    Each convolution counts by its definition, 9 products for each pixel and pair of channels if it
+    is 3x3, although `sagan/models/layers/conv.py` computes some of them with fewer.
+    """
+    generator, discriminator, variables = setup.sizes(config)
+    model: Any = config.model
+    size, classes = model.image_size, model.num_classes
+    z = jax.ShapeDtypeStruct((1, model.z_dim), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    label = None if classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
+    batch_norms = [
+        math.prod(x.shape)
+        for path, x in jax.tree_util.tree_leaves_with_path(variables["g"]["batch_stats"])
+        if "mean" in jax.tree_util.keystr(path[-1:])
+    ]
+    return (
+        _work(generator, variables["g"], z, label, tuple(batch_norms)),
+        _work(discriminator, variables["d"], image, label),
+    )
+
+
+def _work(
+    network: Any, variables: Any, x: Any, label: Any, batch_norms: tuple[int, ...] = ()
+) -> Work:
+    def forward(variables: Any, x: Any, label: Any) -> Any:
+        with nn.intercept_methods(_by_definition):
+            return network.apply(variables, x, label, train=False)
+
+    count = flops.matmuls(flops.jaxpr_of(forward, variables, x, label))
+    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
+    return Work(parameters, count, batch_norms)
+
+
+def _by_definition(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+    """Replaces the layers of `conv` by ordinary convolutions of every pixel."""
+    layer = context.module
+    if not isinstance(layer, (conv.Conv, conv.UpConv, conv.ConvPool)):
+        return call(*arguments, **keywords)
+    (x,) = arguments
+    x = conv.upsample(x) if isinstance(layer, conv.UpConv) else x
+    kernel = layer.get_variable("params", "kernel").astype(x.dtype)
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    return conv.average_pool(y) if isinstance(layer, conv.ConvPool) else y
+
+
+def table(
+    config: Config,
+    *,
+    batch_size: int,
+    d_steps: int,
+    utilisation: float,
+    flops_per_image: float | None,
+) -> str:
+    """Returns the predictions as Markdown, for a fixed global batch and a fixed batch per chip."""
+    generator, discriminator = works(config)
+    machines: list[Torus | Nodes] = [tpu_v4(cores) for cores in (8, 16, 32, 64, 128)]
+    machines += [h100(count) for count in (8, 16, 32, 64)]
+    head = ["predicted", "chips", "batch", "step ms", "of it communication ms", "real images/s"]
+    head += ["efficiency", f"efficiency at {IMAGES_PER_CHIP} images a chip"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for machine in machines:
+        fixed, grown = (
+            predict(
+                machine,
+                generator,
+                discriminator,
+                batch_size=size,
+                d_steps=d_steps,
+                utilisation=utilisation,
+                flops_per_image=flops_per_image,
+            )
+            for size in (batch_size, IMAGES_PER_CHIP * machine.devices)
+        )
+        lines.append(
+            f"| {machine.name} | {machine.devices} | {batch_size} "
+            f"| {1e3 * (fixed.math + fixed.communication):.1f} | {1e3 * fixed.communication:.2f} "
+            f"| {fixed.images_per_second:,.0f} | {fixed.efficiency:.0%} | {grown.efficiency:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def read_bench(path: Path) -> tuple[float, float | None]:
+    """Returns what `sagan bench` measured: FLOPs per image of the batch, and the share of the peak.
+
+    The share is None if the chip's peak is not known.
+
+    Raises: ConfigError if the file is not the `--json` of one config.
+    """
+    try:
+        bench = json.loads(path.read_text())
+        train = bench["train"]
+        steps_per_dispatch = round(train["seconds_median"] / train["seconds_per_step"])
+        devices = int(bench["devices"].split()[0])
+        per_image = train["flops_per_device"] * devices / (bench["batch_size"] * steps_per_dispatch)
+        share = train.get("share_of_peak")
+        return float(per_image), share if isinstance(share, float) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is no output of `sagan bench --json`: {error!r}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the predictions for one preset; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sagan.bench.pods", description=main.__doc__)
+    parser.add_argument("preset", nargs="?", default="imagenet128", help="default: imagenet128")
+    parser.add_argument("--batch-size", type=int, help="global (default: the preset's)")
+    parser.add_argument("--d-steps", type=int, help="updates of D per update of G (default: same)")
+    parser.add_argument("--utilisation", type=float, help=f"of the peak (default {UTILISATION})")
+    parser.add_argument("--flops-per-image", type=float, help="of a step (default: counted)")
+    parser.add_argument("--bench", type=Path, help="take both from a file of `sagan bench --json`")
+    args = parser.parse_args(argv)
+    try:
+        config = presets.load(args.preset)
+        if config.model.num_classes == "data":
+            config = presets.override(config, [f"model.num_classes={NUM_CLASSES}"])
+        measured = read_bench(args.bench) if args.bench else (args.flops_per_image, None)
+        utilisation = args.utilisation or measured[1] or UTILISATION
+        require(0 < utilisation <= 1, f"--utilisation {utilisation}; allowed: (0, 1]")
+        printed = table(
+            config,
+            batch_size=args.batch_size or config.train.batch_size,
+            d_steps=args.d_steps or config.train.d_steps_per_g_step,
+            utilisation=utilisation,
+            flops_per_image=measured[0],
+        )
+    except ConfigError as error:
+        parser.error(str(error))
+    print(printed)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

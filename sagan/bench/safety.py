@@ -1,0 +1,141 @@
+"""Measures what the training loop's safety checks cost.
+
+Dispatches with and without them take turns. With them: steps with non-finite numbers are skipped
+in the compiled program, and the watchdog, the account of time, the listener for a stop and the
+reader of the skipped steps run on the host. What happens only at log lines, samples and checkpoints
+is timed alone and spread over the steps between two of them. Hashing a checkpoint runs beside
+training, but is counted as if training waited for it.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sagan.bench.setup import Setup
+from sagan.bench.timing import quartiles, say, times
+from sagan.runs import manifest
+from sagan.runs.checkpoint import FOLDER, Checkpoints
+from sagan.tasks import Preview
+from sagan.training import nonfinite
+from sagan.training.goodput import Goodput
+from sagan.training.health import RunHealth
+from sagan.training.phase import Activity, Phase
+from sagan.training.stop import StopRequest
+from sagan.training.watchdog import Watchdog
+
+
+def measure(setup: Setup, repeats: int) -> dict[str, Any]:
+    """Takes `repeats` turns of one dispatch without the checks and one with them.
+
+    Returns:
+      `share_by_turns`: the median over turns of (with - without) / without, with its quartiles.
+      `share_of_events`: log lines, samples and manifests, as a share of the steps between them.
+      `share`: the sum of the two.
+      `skipping_alone_seconds_median`: of skipping non-finite steps as a program of its own, which
+        reads and writes the whole state, as it need not inside the step.
+    """
+    programs, states, scalars = [], [], {}
+    batch = next(setup.batches)
+    for checked in (False, True):
+        say(f"compiling the step {'with' if checked else 'without'} skipping of non-finite steps")
+        program = setup.compile(setup.dispatch(skip_nonfinite=checked))
+        state, scalars = program(setup.create(), setup.pipeline.data, batch)
+        jax.block_until_ready(state)
+        programs.append(program)
+        states.append(state)
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder)
+        config, task = setup.config, setup.task
+        watcher = task.health(config.guard, setup.source, None)
+        health = RunHealth(workdir, config, task.watched, watcher, setup.devices, states[1])
+        result = _turns(setup, health, programs, states, workdir, repeats)
+        skipping = _skipping_alone(task.watched, states[1].task, scalars, repeats)
+        result["skipping_alone_seconds_median"] = skipping
+        seconds = _events(setup, health, states[1], scalars, workdir, repeats)
+    step = result["without_seconds_median"] / setup.steps
+    every = {
+        "log_line": config.log.every_steps,
+        "samples": config.sample.every_steps,
+        "manifest": config.checkpoint.every_steps,
+    }
+    result |= {f"{name}_seconds": value for name, value in seconds.items()}
+    result["share_of_events"] = sum(seconds[n] / (every[n] * step) for n in every if every[n])
+    result["share"] = result["share_by_turns"] + result["share_of_events"]
+    return result
+
+
+def _turns(
+    setup: Setup, health: RunHealth, programs: Any, states: Any, workdir: Path, repeats: int
+) -> dict[str, Any]:
+    spent: list[list[float]] = [[], []]
+    host: list[float] = []
+    activity = Activity(Phase.STEPPING)
+    Goodput(workdir, 0, activity)
+    with Watchdog(workdir, 900, 0, activity) as watchdog, StopRequest(activity) as stop:
+        for turn in range(repeats):
+            step, batch = (turn + 2) * setup.steps, next(setup.batches)
+            # Each of the two goes first in every other turn.
+            for checked in (False, True) if turn % 2 else (True, False):
+                begin = time.perf_counter()
+                state, scalars = programs[checked](states[checked], setup.pipeline.data, batch)
+                jax.block_until_ready((state, scalars))
+                ran = time.perf_counter()
+                if checked:
+                    with activity.during(Phase.READING):
+                        watchdog.beat(step)
+                    health.dispatched(step, scalars)
+                    health.wait()
+                    stop.reached(step)
+                    host.append(time.perf_counter() - ran)
+                spent[checked].append(time.perf_counter() - begin)
+                states[checked] = state
+            seconds = f"{spent[0][-1]:.4g} s without, {spent[1][-1]:.4g} s with checks"
+            say(f"turn {turn + 1} of {repeats}: {seconds}")
+    shares = [b / a - 1 for a, b in zip(*spent, strict=True)]
+    return {
+        "without_seconds_median": statistics.median(spent[0]),
+        "with_seconds_median": statistics.median(spent[1]),
+        "host_seconds_median": statistics.median(host),
+        "share_by_turns": statistics.median(shares),
+        "share_by_turns_quartiles": list(quartiles(shares)[::2]),
+    }
+
+
+def _skipping_alone(watched: Any, state: Any, scalars: Any, repeats: int) -> float:
+    """Bounds the cost from above where the step's time varies by more than the cost."""
+    compiled = jax.jit(nonfinite.keep_finite, static_argnums=0)
+    seen = {name: scalars[name] for name in watched if name in scalars}
+
+    def once() -> None:
+        jax.block_until_ready(compiled(watched, state, state, seen))
+
+    return statistics.median(times(once, repeats, "skipping alone"))
+
+
+def _events(
+    setup: Setup, health: RunHealth, state: Any, scalars: Any, workdir: Path, repeats: int
+) -> dict[str, float]:
+    """Returns the seconds of one log line, one sheet of samples and one checkpoint's manifest."""
+    scalars = setup.devices.fetch(scalars)
+    columns, size = setup.config.sample.num_per_class, setup.config.model.image_size
+    sheet = np.random.default_rng(0).integers(0, 256, (16 * columns, size, size, 3), np.uint8)
+    preview = Preview(sheet[0], {}, sheet, np.repeat(np.arange(16), columns))
+    say("saving a checkpoint")
+    checkpoints = Checkpoints(workdir, setup.config.checkpoint)
+    state = setup.devices.to_global(state)
+    checkpoints.save(1, state, {"none": jnp.zeros(1)}, {}, worth_keeping=())
+    checkpoints.wait()
+    checkpoints.close()
+    saved = workdir / FOLDER / "1"
+    found = {
+        "log_line": times(lambda: health.logged(1, scalars), repeats, "log line"),
+        "samples": times(lambda: health.previewed(1, preview), repeats, "samples"),
+        "manifest": times(lambda: manifest.write(saved), repeats, "manifest"),
+    }
+    return {name: statistics.median(seconds) for name, seconds in found.items()}

@@ -1,0 +1,69 @@
+"""Arguments that several verbs share."""
+
+import argparse
+from pathlib import Path
+
+from sagan.config import Config, ConfigError
+
+DEFAULT_PRESET = "digits"
+
+
+def add_config_words(parser: argparse.ArgumentParser) -> None:
+    """Adds `[CONFIG] section.field=value …`, which `load_config` reads."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="[CONFIG] section.field=value",
+        help=f"a preset's name or a path to a .py (default {DEFAULT_PRESET}), then overrides",
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Returns the config that was typed.
+
+    Raises: ConfigError if there is no such preset, file or field, or a value does not fit.
+    """
+    from sagan.config import presets
+
+    name, overrides = split(args.words)
+    return presets.load(name, overrides)
+
+
+def split(words: list[str]) -> tuple[str, list[str]]:
+    """Separates the config's name, or the default's, from the overrides that follow it."""
+    if words and "=" not in words[0]:
+        return words[0], words[1:]
+    return DEFAULT_PRESET, words
+
+
+def step(text: str, workdir: Path, config: Config) -> int | None:
+    """Returns the step that `--step` names; None for the newest.
+
+    Raises: ConfigError if it is neither `latest`, `best` nor a number, or nothing was scored.
+    """
+    if text == "latest":
+        return None
+    if text == "best":
+        from sagan.evaluation import results
+
+        return results.best_step(workdir, config)
+    if text.isdecimal():
+        return int(text)
+    raise ConfigError(f"--step {text}; allowed: latest, best, or a number")
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of at least 1."""
+    return _at_least(text, 1)
+
+
+def count(text: str) -> int:
+    """Reads a whole number of at least 0."""
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, least: int) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: >= {least}")
+    return number

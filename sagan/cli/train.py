@@ -1,0 +1,58 @@
+"""`sagan train`: arguments → one call → an exit code."""
+
+import argparse
+import os
+from pathlib import Path
+
+from sagan.cli import arguments
+from sagan.config import ConfigError
+
+
+def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the verb; `args.run(args)` returns the exit code."""
+    verb = verbs.add_parser("train", help="train; the same command again resumes")
+    arguments.add_config_words(verb)
+    verb.add_argument("--workdir", type=Path, metavar="DIR", help="default: runs/<name>")
+    verb.add_argument("--dry-run", action="store_true", help="print config and sizes, only")
+    verb.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    config = arguments.load_config(args)
+    workdir = args.workdir or Path("runs") / config.name
+    # These need numpy alone, so what was typed is checked before jax starts.
+    from sagan import data
+    from sagan.data import decoded
+
+    source = data.load(config.data, config.model.image_size)
+    config = data.resolve(config, source)
+    if args.dry_run:
+        from sagan.training import preflight
+
+        print(preflight.describe(config))
+        return 0
+    size, limit = config.model.image_size, config.data.resident_bytes
+    source = decoded.decode_up_to(source, size, limit)
+    _require_writable(workdir)
+    from sagan.parallel import joining, processes
+    from sagan.training import loop
+
+    config, source = loop.resolve(config, source)
+    joining.initialize(preemptible=True)
+    picture = loop.run(config, workdir, source)
+    if processes.is_main() and picture.exists():
+        print(f"samples: {picture}")
+    return 0
+
+
+def _require_writable(workdir: Path) -> None:
+    """Raises: ConfigError, before anything is compiled, if `workdir` cannot be written."""
+    if "[" in str(workdir.absolute()):  # Orbax would read the name as a pattern
+        raise ConfigError(f"--workdir {workdir.absolute()}: allowed: paths without '['")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--workdir {workdir} cannot be written: {error.strerror}") from error

@@ -1,0 +1,186 @@
+"""Scores the checkpoints of a run, once or as they appear, and stores the results with the run."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagan.config import Config
+from sagan.config.exit_codes import CRASH, Failure
+from sagan.config.fields import require
+from sagan.evaluation import ScoredTask, Scorer, ScoreSpec, presentation, results
+from sagan.parallel import processes
+from sagan.runs import checkpoint
+
+_POLL_SECONDS = 10.0
+
+
+class UnfiledError(Failure):
+    """Scores were computed, but could not be written to the work directory."""
+
+    exit_code = CRASH
+
+
+def score_run(
+    workdir: Path,
+    task: ScoredTask,
+    spec: ScoreSpec,
+    *,
+    step: str | int = "latest",
+    watch: bool = False,
+    watch_timeout_seconds: float = 3600.0,
+    as_json: bool = False,
+    scorer: Scorer | None = None,
+) -> list[dict[str, Any]]:
+    """Scores checkpoints of a work directory, prints the results, and stores them with the run.
+
+    Args:
+      step: `latest`, `best` (by eval.best_metric, among those scored), `all` or a number. `all`
+        and `watch` do not score a step again that has all these scores with the same fingerprint.
+      watch: score every checkpoint as it appears, until the run's last one, or until no new one
+        has appeared for `watch_timeout_seconds`.
+      scorer: one that `task.scorer(spec)` made earlier.
+
+    Returns: the results, ascending by step.
+
+    Raises:
+      ConfigError: scores that cannot be computed, with the reason.
+      CheckpointError: no usable checkpoint.
+      UnfiledError: the results could not be written to the work directory, but were printed.
+    """
+    config = checkpoint.read_config(workdir)
+    wanted = [] if watch else _pick(workdir, config, step)
+    scoring = _Scoring(workdir, task, scorer or task.scorer(spec), config)
+    if watch:
+        rows = scoring.watch(watch_timeout_seconds)
+    elif step == "all":
+        rows = [scoring.filed(n) or scoring.score(n) for n in wanted]
+        rows = [row for row in rows if row is not None]
+    else:
+        rows = [scoring.score_given(n) for n in wanted]
+    if processes.is_main() and rows:
+        presentation.show(rows, as_json=as_json)
+    scoring.require_filed()
+    return rows
+
+
+def is_scored(workdir: Path, step: int, scorer: Scorer) -> bool:
+    """Returns whether a step has all scores of `scorer`, with the same fingerprint."""
+    return _filed(workdir, step, scorer) is not None
+
+
+def wait_for_config(workdir: Path, timeout_seconds: float) -> None:
+    """Waits for a training that was started at the same time to create its work directory."""
+    end = time.monotonic() + timeout_seconds
+    while not (workdir / "config.json").is_file() and time.monotonic() < end:
+        time.sleep(min(1.0, timeout_seconds))
+
+
+def _pick(workdir: Path, config: Config, step: str | int) -> list[int]:
+    if step == "all":
+        checkpoint.pick(workdir, None)
+        return checkpoint.steps(workdir)
+    if step == "latest":
+        return [checkpoint.pick(workdir, None)]
+    if step == "best":
+        return [checkpoint.pick(workdir, results.best_step(workdir, config))]
+    if isinstance(step, str):
+        require(step.isdigit(), f"--step {step!r}; allowed: latest, best, all, or a number")
+    return [checkpoint.pick(workdir, int(step))]
+
+
+def _filed(workdir: Path, step: int, scorer: Scorer) -> dict[str, Any] | None:
+    """Returns the stored result of a step if it has all scores; else None."""
+    result = results.filed(workdir, step, scorer.protocol())
+    if result is None:
+        return None
+    complete = all(
+        any(key == name or key.startswith(f"{name}_") for key in result["metrics"])
+        for name in scorer.keys()
+    )
+    return result if complete else None
+
+
+class _Scoring:
+    """The checkpoints of one run under one scorer."""
+
+    def __init__(self, workdir: Path, task: ScoredTask, scorer: Scorer, config: Config):
+        self._workdir, self._task, self._scorer = workdir, task, scorer
+        self._is_own = scorer.spec.measures_like(ScoreSpec.of(config.eval))
+        self._error: OSError | None = None
+
+    def filed(self, step: int) -> dict[str, Any] | None:
+        return _filed(self._workdir, step, self._scorer)
+
+    def require_filed(self) -> None:
+        """Raises: UnfiledError if a result could not be written; called after all are printed."""
+        if self._error is not None:
+            raise UnfiledError(
+                f"the scores could not be written to {self._workdir}: {self._error}"
+            ) from self._error
+
+    def score_given(self, step: int) -> dict[str, Any]:
+        """Scores and files a step. Raises: CheckpointError if it cannot be loaded."""
+        return self._finish(self._task.load_sampler(self._workdir, step))
+
+    def score(self, step: int) -> dict[str, Any] | None:
+        """Scores and files a step; returns None if it is damaged, or was pruned meanwhile."""
+        try:
+            sampler = self._task.load_sampler(self._workdir, step)
+        except checkpoint.DamagedError as error:
+            print(f"sagan: {error}; not scored", file=sys.stderr)
+            return None
+        except Exception:  # a checkpoint may disappear at any point of loading
+            if step in checkpoint.steps(self._workdir):
+                raise
+            print(f"sagan: step {step} was pruned before it was scored", file=sys.stderr)
+            return None
+        return self._finish(sampler)
+
+    def _finish(self, sampler: Any) -> dict[str, Any]:
+        result = {**self._scorer.score(sampler), "own": self._is_own}
+        if processes.is_main():
+            try:
+                _publish(self._workdir, result)
+            except OSError as error:  # scores that took hours are printed all the same
+                self._error = error
+        return result
+
+    def watch(self, timeout_seconds: float) -> list[dict[str, Any]]:
+        """Scores steps as they appear, until the run's last step is scored or time is out."""
+        rows: dict[int, dict[str, Any]] = {}
+        unusable: set[int] = set()
+        since = time.monotonic()
+        while True:
+            there = checkpoint.steps(self._workdir)
+            waiting = [s for s in there if not (s in unusable or s in rows or self.filed(s))]
+            if waiting:
+                # One at a time, since others may be pruned while this one is scored.
+                result = self.score(waiting[0])
+                since = time.monotonic()
+                if result is None:
+                    unusable.add(waiting[0])
+                else:
+                    rows[waiting[0]] = result
+                    print(f"sagan: step {waiting[0]}: {results.scores(result)}", file=sys.stderr)
+            elif there and there[-1] >= checkpoint.read_config(self._workdir).train.steps:
+                break
+            elif time.monotonic() - since > timeout_seconds:
+                print(f"sagan: no new checkpoint for {timeout_seconds:g} s; stopped watching",
+                      file=sys.stderr)  # fmt: skip
+                break
+            else:
+                time.sleep(min(_POLL_SECONDS, timeout_seconds))
+        return [rows[step] for step in sorted(rows)]
+
+
+def _publish(workdir: Path, result: Mapping[str, Any]) -> None:
+    """Stores a result: JSON, TensorBoard events, the plot. One process of a job calls it."""
+    for note in results.write(workdir, result):
+        print(f"sagan: {note}", file=sys.stderr)
+    presentation.write_events(workdir, result["step"], result["metrics"])
+    try:
+        presentation.plot(workdir)
+    except Exception as error:  # the scores are stored, and a picture must not end a training
+        print(f"sagan: warning: eval/metrics.png was not drawn: {error}", file=sys.stderr)

@@ -1,0 +1,94 @@
+"""Results on the terminal, as TensorBoard events, and as a plot over steps."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sagan.evaluation import protocol, results
+from sagan.files import tables
+from sagan.files.atomic import replacing
+from sagan.runs import logs
+
+
+def show(rows: Iterable[Mapping[str, Any]], *, as_json: bool, name: str = "step") -> None:
+    """Prints results: a table followed by warnings, or one JSON object per line.
+
+    Args:
+      name: the head of the first column.
+    """
+    rows = list(rows)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+        return
+    print(
+        score_table([(str(row.get("images", row["step"])), row["metrics"]) for row in rows], name)
+    )
+    for warning in dict.fromkeys(w for row in rows for w in row.get("warnings", [])):
+        print(f"warning: {warning}")
+
+
+def score_table(rows: Sequence[tuple[str, Mapping[str, float]]], name: str) -> str:
+    """Returns a table of named rows of scores, with one column per score."""
+    columns = list(dict.fromkeys(key for _, values in rows for key in values))
+    cells = [
+        [row, *(results.number(values[c]) if c in values else "-" for c in columns)]
+        for row, values in rows
+    ]
+    return tables.table(cells, [name, *columns], right_aligned=True)
+
+
+def write_events(workdir: Path, step: int, values: Mapping[str, float]) -> None:
+    """Adds a checkpoint's scores to TensorBoard events in `eval/`."""
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    events = EventFileWriter(str(workdir / results.FOLDER))
+    logs.write_events(events, step, {f"eval/{key}": value for key, value in values.items()})
+    events.close()
+
+
+def curves(workdir: Path) -> dict[str, dict[int, dict[str, float]]]:
+    """Returns, for each score, the scores by step of all results that have it and compare.
+
+    A result compares if it was measured like the newest of the run's own ones, or like the newest
+    at all if no own one has this score.
+    """
+    pairs = [*results.read_others(workdir), *results.read_all(workdir).items()]
+    found = sorted(pairs, key=lambda pair: pair[0])
+    by_key = {}
+    for key in dict.fromkeys(key for _, result in found for key in result["metrics"]):
+        having = [(step, result) for step, result in found if key in result["metrics"]]
+        _, newest = max(having, key=lambda pair: (results.is_own(pair[1]), pair[0]))
+        by_key[key] = {
+            step: result["metrics"]
+            for step, result in having
+            if not protocol.differences(result["protocol"], newest["protocol"])
+        }
+    return by_key
+
+
+def plot(workdir: Path) -> Path | None:
+    """Draws every score against the step into `eval/metrics.png`; None if nothing was scored."""
+    from matplotlib.figure import Figure  # not pyplot, which needs a display and global state
+
+    by_key = curves(workdir)
+    keys = [key for key in by_key if not key.endswith(("_sd", "_worst"))]
+    if not keys:
+        return None
+    columns = min(len(keys), 3)
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
+    for place, key in enumerate(keys, start=1):
+        steps = list(by_key[key])
+        values = [scores[key] for scores in by_key[key].values()]
+        spread = [scores.get(f"{key}_seed_sd", 0.0) for scores in by_key[key].values()]
+        axes = figure.add_subplot(rows, columns, place)
+        axes.errorbar(steps, values, yerr=spread if any(spread) else None, marker="o", ms=4, lw=1)
+        axes.set_title(key)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    path = workdir / results.FOLDER / "metrics.png"
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+    return path

@@ -1,0 +1,32 @@
+"""Broadcasting a parameter over a feature map, with an exact gradient."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def broadcast_parameter(
+    parameter: Float[Array, "b h w C"], shape: tuple[int, ...], dtype: DTypeLike
+) -> Float[Array, "B H W C"]:
+    """Broadcasts to `shape` in `dtype`; the gradient is summed in the parameter's own type.
+
+    Otherwise jax would sum the gradient over all positions in `dtype`, and in bfloat16 the sum of
+    257 ones is 256.
+    """
+    return jnp.broadcast_to(parameter.astype(dtype), shape)
+
+
+def _forward(parameter, shape, dtype):
+    return broadcast_parameter(parameter, shape, dtype), parameter
+
+
+def _backward(shape, dtype, parameter, cotangent):
+    axes = tuple(i for i, n in enumerate(parameter.shape) if n != shape[i])
+    return (cotangent.astype(parameter.dtype).sum(axes, keepdims=True),)
+
+
+broadcast_parameter.defvjp(_forward, _backward)

@@ -1,0 +1,97 @@
+"""Counts the arithmetic and the memory of a program."""
+
+import math
+from typing import Any
+
+import jax
+
+from sagan.parallel import jaxprs
+from sagan.parallel.platform import Platform
+
+
+def of_compiled(compiled: Any, jaxpr: Any, platform: Platform) -> float | None:
+    """Returns the FLOPs of one call on one device, or None if XLA does not count them.
+
+    XLA counts the body of a loop once, however often it runs. Its count is therefore multiplied by
+    the ratio of `matmuls` with and without the lengths of the loops. On GPUs XLA does not count the
+    calls of libraries such as cuDNN, so there the result is at least `matmuls`.
+
+    Args:
+      jaxpr: of the function that was compiled.
+      platform: that it was compiled for.
+    """
+    cost = compiled.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+    if not cost or "flops" not in cost:
+        return None
+    products, products_once = matmuls(jaxpr), matmuls(jaxpr, loops=False)
+    count = float(cost["flops"]) * (products / products_once if products_once else 1.0)
+    return max(products, count) if platform.backend == "gpu" else count
+
+
+def matmuls(jaxpr: Any, *, loops: bool = True) -> float:
+    """Counts the FLOPs of the matrix products and convolutions in a function, for one device.
+
+    Args:
+      loops: count the body of a scan as often as it runs, instead of once.
+    """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name, parts = equation.primitive.name, jaxprs.inner(equation)
+        if name == "dot_general":
+            total += _dot(equation)
+        elif name == "conv_general_dilated":
+            total += _convolution(equation)
+        elif name.startswith("dot_product_attention"):
+            total += _attention(equation)
+        elif name == "cond":
+            total += max(matmuls(branch, loops=loops) for branch in parts)
+        else:
+            times = equation.params["length"] if name == "scan" and loops else 1
+            total += times * sum(matmuls(part, loops=loops) for part in parts)
+    return total
+
+
+def _dot(equation: Any) -> float:
+    (contracting, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracting)
+
+
+def _attention(equation: Any) -> float:
+    """Counts cuDNN's attention: two matrix products forwards and five backwards.
+
+    The gradient's jaxpr calls the forward pass a second time, and XLA merges both calls. The two
+    products counted for that second call are therefore two of the five.
+    """
+    (b, t, n, width), s = equation.invars[0].aval.shape, equation.invars[1].aval.shape[1]
+    return (2 if "fwd" in equation.primitive.name else 3) * 2.0 * b * n * t * s * width
+
+
+def _convolution(equation: Any) -> float:
+    kernel = equation.invars[1].aval.shape
+    outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    # The zeros that dilation puts between pixels are not multiplied.
+    dilation = math.prod(equation.params["lhs_dilation"] or (1,))
+    size = math.prod(equation.outvars[0].aval.shape)
+    return 2.0 * size * math.prod(kernel) / outputs / dilation
+
+
+def bytes_of(compiled: Any) -> dict[str, int]:
+    """Returns the memory of one call on one device: with its arguments, and without them.
+
+    Empty if XLA does not tell.
+    """
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return {}
+    temporary, arguments = memory.temp_size_in_bytes, memory.argument_size_in_bytes
+    return {
+        "peak_bytes_per_device": int(temporary + arguments),
+        "temporary_bytes_per_device": int(temporary),
+    }
+
+
+def jaxpr_of(program: Any, *arguments: Any) -> Any:
+    return jax.make_jaxpr(program)(*arguments)

@@ -1,0 +1,193 @@
+"""From a config to everything that the loop needs, each part after those that it needs."""
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sagan import data, tasks
+from sagan.config import Config
+from sagan.data import Source
+from sagan.data.pipeline import Feed, Pipeline, decode
+from sagan.evaluation import Scorer, ScoreSpec
+from sagan.parallel import platform, processes
+from sagan.parallel.devices import Devices, check_split, compile_in_background
+from sagan.runs import checkpoint, recovery
+from sagan.runs.checkpoint import Checkpoints
+from sagan.runs.lock import Lock
+from sagan.tasks import Task
+from sagan.training import dispatch, state
+from sagan.training.dispatch import Cadence
+from sagan.training.goodput import Goodput
+from sagan.training.health import RunHealth
+from sagan.training.phase import Activity, Phase
+from sagan.training.speed import Speed
+from sagan.training.state import RunState
+from sagan.training.stop import StopRequest
+from sagan.training.watchdog import Watchdog
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What the loop holds while it runs.
+
+    Attributes:
+      step: number of steps taken by the state that the run starts from.
+      score_at_end: score the last checkpoint when training has ended.
+      steps_per_dispatch: 1 on CPUs, where several would only delay the next log line.
+      program: maps (state, data, batch) to (state, scalars), over all devices.
+      compiled: is done when the program of the first dispatch has been compiled; None if the
+        program compiles at its first call.
+      scorer: None if the config asks for no scores.
+    """
+
+    workdir: Path
+    class_names: tuple[str, ...]
+    devices: Devices
+    task: Task
+    stop: StopRequest
+    activity: Activity
+    goodput: Goodput
+    watchdog: Watchdog
+    checkpoints: Checkpoints
+    scorer: Scorer | None
+    pipeline: Pipeline
+    program: Callable[..., Any]
+    compiled: Future[Any] | None
+    step: int
+    steps_per_dispatch: int
+    cadence: Cadence
+    score_at_end: bool
+    state: RunState
+    health: RunHealth
+    speed: Speed
+
+
+def resolve(config: Config, source: Source | None = None) -> tuple[Config, Source]:
+    """Opens the images and fills in what they decide; checks all that needs no device.
+
+    Raises: ConfigError.
+    """
+    source = source or data.load(config.data, config.model.image_size)
+    config = data.resolve(config, source)
+    tasks.build(config)
+    return config, source
+
+
+def require_divisible(config: Config, devices: Devices) -> None:
+    """Raises: ConfigError if the batch, or batch norm's groups, do not divide over the devices."""
+    check_split(
+        devices.count,
+        batch_size=config.train.batch_size,
+        accumulate_steps=config.train.accumulate_steps,
+        batch_norm_group=getattr(config.model, "batch_norm_group", None),
+    )
+
+
+@contextlib.contextmanager
+def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
+    """Opens everything that training needs, and closes it at the end of the block.
+
+    Args:
+      config: resolved.
+      source: its images.
+
+    Raises: as `training.run`.
+    """
+    devices = Devices(config.train.parallel)
+    require_divisible(config, devices)
+    with contextlib.ExitStack() as stack:
+        activity = Activity(Phase.COMPILING)
+        stop = stack.enter_context(StopRequest(activity))
+        step = processes.broadcast_from_main(lambda: _claim(config, workdir, stack))
+        activity.switch(Phase.RESTORING if step else Phase.COMPILING)
+        goodput = Goodput(workdir, step, activity)
+        seconds = config.guard.watchdog_seconds
+        me = jax.process_index(), jax.process_count()
+        watchdog = stack.enter_context(Watchdog(workdir, seconds, step, activity, *me))
+
+        task = tasks.build(config, devices.count)
+        checkpoints = Checkpoints(workdir, config.checkpoint)
+        stack.callback(checkpoints.close)
+        with activity.during(Phase.SCORING):
+            scorer = _scorer(config, task)
+
+        make = functools.partial(state.init, task, config.seed)
+        abstract = devices.abstract(make)
+        restored: Any = None
+        if step:
+            checkpoints.require_classes(step, source.class_names)
+            if processes.is_main():
+                print(f"resuming {workdir} from step {step}", file=sys.stderr)
+            restored = checkpoints.restore(step, abstract)
+        activity.switch(Phase.COMPILING)
+        # The first state and the program are compiled in background threads while the data opens.
+        created = devices.create_in_background(make) if restored is None else None
+
+        pipeline = Pipeline(Feed.of(config, task.batches_per_step), source, devices)
+        program = dispatch.bind(task, decoder_of(config))
+        program = devices.compile(program, Pipeline.BATCH_AXIS)
+        on_cpu = platform.current().backend == "cpu"
+        per_dispatch = 1 if on_cpu else config.train.steps_per_dispatch
+        cadence = Cadence.of(config)
+        first = next(dispatch.plan(step, per_dispatch, cadence), None)
+        compiled = None
+        if first is not None and devices.compiles_in_background:
+            call = abstract, pipeline.data, pipeline.abstract(first[1])
+            compiled = compile_in_background(program, *call)
+
+        start: Any = created.result() if created is not None else restored
+        memory = checkpoints.about(step).get("guard") if step else None
+        watcher = task.health(config.guard, source, memory)
+        health = RunHealth(workdir, config, task.watched, watcher, devices, start)
+        images_per_step = config.train.batch_size * task.batches_per_step
+        yield Parts(
+            workdir=workdir,
+            class_names=tuple(source.class_names),
+            devices=devices,
+            task=task,
+            stop=stop,
+            activity=activity,
+            goodput=goodput,
+            watchdog=watchdog,
+            checkpoints=checkpoints,
+            scorer=scorer,
+            pipeline=pipeline,
+            program=program,
+            compiled=compiled,
+            step=step,
+            steps_per_dispatch=per_dispatch,
+            cadence=cadence,
+            score_at_end=config.eval.at_end,
+            state=start,
+            health=health,
+            speed=Speed(images_per_step, platform.current()),
+        )
+
+
+def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:
+    """Makes the work directory this run's; returns the step to continue from, 0 if it is new."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(Lock(workdir, config.name, config.guard.lock_seconds))
+    checkpoint.claim(workdir, config)
+    return recovery.resume(workdir)
+
+
+def _scorer(config: Config, task: Task) -> Scorer | None:
+    """Opens what scores need, so that what cannot be scored is reported before training."""
+    if not (config.eval.every_steps or config.eval.at_end):
+        return None
+    scorer = task.scorer(ScoreSpec.of(config.eval))
+    scorer.check()
+    return scorer
+
+
+def decoder_of(config: Config) -> dispatch.Decode:
+    """Returns how the program makes images of what the pipeline feeds."""
+    return functools.partial(decode, config.data, config.model.num_classes is not None)

@@ -1,0 +1,74 @@
+"""Gradient penalties against a linear discriminator, whose gradient is known everywhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sagan.config import ConfigError
+from sagan.data.pipeline import Batch
+from sagan.tasks.gan.penalties import PENALTIES, find
+
+KEYS = jax.random.split(jax.random.key(2), 5)
+REAL, FAKE = (Batch(x, None) for x in jax.random.normal(jax.random.key(1), (2, 5, 4, 4, 3)))
+
+
+def linear(a):
+    return lambda image, label: (image * a[None]).sum((1, 2, 3))
+
+
+def test_penalties_of_a_linear_discriminator():
+    a = jax.random.normal(jax.random.key(0), (4, 4, 3))
+    norm = float(jnp.linalg.norm(a))
+    expected = {"r1": norm**2 / 2, "wgan_gp": (norm - 1) ** 2}
+    assert set(expected) == set(PENALTIES)
+    for name, value in expected.items():
+        found = float(PENALTIES[name](linear(a), REAL, FAKE, KEYS))
+        assert found == pytest.approx(value, rel=1e-5)
+
+
+def test_wgan_gp_looks_between_real_and_fake():
+    """The gradient of |x|^2 / 2 is x itself, so the penalty tells where it was taken."""
+
+    def discriminate(image, label):
+        return (image**2).sum((1, 2, 3)) / 2
+
+    zeros, ones = (Batch(jnp.full((5, 1, 1, 3), x), None) for x in (0.0, 1.0))
+    value = float(PENALTIES["wgan_gp"](discriminate, zeros, ones, KEYS))
+    alpha = np.asarray(jax.vmap(jax.random.uniform)(KEYS))
+    expected = np.mean((np.sqrt(3) * (1 - alpha) - 1) ** 2)
+    assert len(np.unique(alpha)) == 5 and value == pytest.approx(expected, rel=1e-4)
+
+
+def test_penalties_show_the_discriminator_the_labels_of_the_images():
+    """A discriminator that answers by class: its gradient is the class's own vector."""
+    table = jnp.array([1.0, 2.0, 3.0])
+    labels = jnp.array([0, 1, 2, 1, 0])
+
+    def discriminate(image, label):
+        return image.sum((1, 2, 3)) * table[label]
+
+    real, fake = REAL._replace(label=labels), FAKE._replace(label=labels[::-1])
+    size = 4 * 4 * 3
+    norms = np.asarray(table[labels]) * np.sqrt(size)
+    assert float(PENALTIES["r1"](discriminate, real, fake, KEYS)) == pytest.approx(
+        np.mean(norms**2) / 2, rel=1e-5
+    )
+    assert float(PENALTIES["wgan_gp"](discriminate, real, fake, KEYS)) == pytest.approx(
+        np.mean((norms - 1) ** 2), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_every_penalty_can_be_differentiated_again(name):
+    a = jnp.full((4, 4, 3), 0.3)
+    gradient = jax.grad(lambda a: PENALTIES[name](linear(a), REAL, FAKE, KEYS))(a)
+    assert np.all(np.isfinite(gradient)) and np.any(gradient)
+
+
+def test_what_is_no_penalty_is_refused():
+    assert find("sagan.tasks.gan.penalties:r1") is PENALTIES["r1"]
+    for name in ("gp", "math:pi", "nowhere:mine"):
+        with pytest.raises(ConfigError) as error:
+            find(name)
+        assert "train.penalties" in str(error.value) and name in str(error.value)
