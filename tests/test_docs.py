@@ -36,10 +36,10 @@ ELSEWHERE = {
 }
 
 TINY = ["train.batch_size=8", "log.every_steps=1", "checkpoint.statistics_batches=1"]
-DIGITS = [*TINY, "model.g_channels=4", "model.d_channels=4", "train.steps=2",
-          "eval.num_images=100"]  # fmt: skip
-PICTURES = [*TINY, "model.image_size=8", "model.attention=8", "model.attention_d=4",
-            "model.g_channels=4", "model.d_channels=4", "train.steps=1", "sample.every_steps=1"]  # fmt: skip
+SMALL = [*TINY, "model.g_channels=4", "model.d_channels=4"]
+DIGITS = [*SMALL, "train.steps=2", "eval.num_images=100"]
+PICTURES = [*SMALL, "model.image_size=8", "model.attention=8", "model.attention_d=4",
+            "train.steps=1", "sample.every_steps=1"]  # fmt: skip
 # The first words of a command as it is written, and the words added to run it in seconds. The
 # first that fits counts.
 SMALLER = {
