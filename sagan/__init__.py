@@ -1,7 +1,8 @@
-"""Self-Attention GANs (arXiv:1805.08318): train on one core or a pod, score, sample.
+"""Self-attention GANs (arXiv:1805.08318) in JAX: train on one CPU core or a pod, score, sample.
 
-The command line (`sagan --help`) is the usual way in. It is a thin layer on functions that can be
-called from Python too; `sagan/cli/` has one file for each verb.
+The command line (`sagan --help`) is the usual way in. It is a thin layer: `sagan/cli/` has one file
+for each verb, which turns arguments into a call that can be made from Python too; `docs/python.md`
+shows how. Importing this module imports no jax.
 """
 
 __version__ = "0.1.0"
