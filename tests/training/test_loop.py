@@ -15,8 +15,8 @@ import pytest
 from support.runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import cli
-from sagan.parallel import chips
 from sagan.evaluation import evaluate
+from sagan.parallel import chips
 from sagan.runs import checkpoint
 from sagan.tasks.gan import sampler
 from sagan.tasks.gan import step as train_step
