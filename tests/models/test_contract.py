@@ -16,7 +16,7 @@ def build(name, **fields):
     return config, family.build(config)
 
 
-@pytest.mark.parametrize("name", ["sagan", "dense_pair", "plain_pair"])
+@pytest.mark.parametrize("name", ["sagan", "support.dense_pair", "support.plain_pair"])
 def test_images_and_logits(name):
     attention = {"attention": (), "g_channels": 8, "d_channels": 8} if name == "sagan" else {}
     config, networks = build(name, z_dim=6, **attention)
@@ -34,7 +34,7 @@ def test_images_and_logits(name):
 
 
 def test_a_discriminator_may_have_batch_statistics():
-    _, networks = build("plain_pair", d_batch_norm=True)
+    _, networks = build("support.plain_pair", d_batch_norm=True)
     image = jax.random.uniform(jax.random.key(0), (4, 8, 8, 3), minval=-1, maxval=1)
     variables = networks.discriminator.init(jax.random.key(1), image, None, train=True)
     logits, moved = networks.discriminator.apply(

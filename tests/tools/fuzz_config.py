@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sagan.config import Config, ConfigError, presets
 from sagan.config import as_json as config_json
-from sagan.config.fields import build
+from sagan.config.building import from_mapping
 
 KEYS = [key for key, _ in config_json.leaves(Config())]
 VALUES = dict(config_json.leaves(Config()))
@@ -88,7 +88,7 @@ def main() -> None:
     @many
     @given(nearly_configs() | TREE | st.dictionaries(st.integers() | TEXT, TREE, max_size=2))
     def trees(tree):
-        survives(lambda: build(Config, tree))
+        survives(lambda: from_mapping(tree))
 
     for check in (overrides, files, trees):
         check()
