@@ -25,11 +25,11 @@ class ConfigError(Failure):
 class Limits(NamedTuple):
     """The numbers that a field allows; None is no limit on that side."""
 
-    at_least: float | None = None
-    above: float | None = None
-    below: float | None = None
+    at_least: int | float | None = None
+    above: int | float | None = None
+    below: int | float | None = None
 
-    def check(self, key: str, value: float) -> None:
+    def check(self, key: str, value: int | float) -> None:
         """Raises: ConfigError if `value`, which the user gave for `key`, is outside."""
         inside = (
             (self.at_least is None or value >= self.at_least)

@@ -21,7 +21,7 @@ class Schedule(NamedTuple):
     images: float
 
 
-def parse(value: float | str, field: str = "value") -> float | Schedule:
+def parse(value: int | float | str, field: str = "value") -> float | Schedule:
     """Reads a number or the text of a schedule.
 
     Args:
@@ -30,7 +30,7 @@ def parse(value: float | str, field: str = "value") -> float | Schedule:
     Raises: ConfigError if a text is neither.
     """
     if not isinstance(value, str):
-        return value
+        return float(value)
     kind, *numbers = value.split(":")
     try:
         parsed = [float(number) for number in numbers]
@@ -51,7 +51,7 @@ class EndsWithin(NamedTuple):
 
     limits: Limits
 
-    def check(self, key: str, value: float | str) -> None:
+    def check(self, key: str, value: int | float | str) -> None:
         """Raises: ConfigError if `value`, or an end of the schedule it is, is outside."""
         found = parse(value, key)
         for end in found[1:3] if isinstance(found, Schedule) else (found,):

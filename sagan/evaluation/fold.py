@@ -37,7 +37,7 @@ Watcher = Callable[[np.ndarray, np.ndarray, np.ndarray | None], None]
 
 
 class _Read(NamedTuple):
-    """One batch, read and passed through the network."""
+    """One batch after the network."""
 
     features: Mapping[str, np.ndarray]
     indices: np.ndarray
@@ -120,7 +120,7 @@ def merged_states(states: Mapping[str, State], metrics: Sequence[Metric]) -> dic
 def merged(state: S, merge: Callable[[S, S], S]) -> S:
     """Merges one state over all processes; every process gets the same bits.
 
-    States are sent one at a time, so that no process ever holds more than two of another.
+    States are sent one at a time, so that no process holds more than two beside its own.
     """
     if processes.count() == 1:
         return state

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sagan import data as data_lib
 from sagan.config import DataConfig
 from sagan.data.image_sets import FromSource
 from sagan.evaluation import HowMade, Sampler, ScoreSpec, features, protocol, reference
@@ -54,8 +53,7 @@ class ImageScorer:
 
         @functools.cache  # with a saved reference, only a classifier needs these
         def training_images() -> FromSource:
-            source = data_lib.load(data, image_size)
-            return FromSource(source, image_size, f"{data.name}:{data.split}")
+            return reference.open_data(data, image_size)
 
         real: FromSource | Path
         if saved := reference.saved_file(spec):

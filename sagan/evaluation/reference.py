@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sagan import data
-from sagan.config import Config, presets
+from sagan.config import Config, DataConfig, presets
 from sagan.config.fields import require
 from sagan.data.image_sets import FromSource, open_folder
 from sagan.evaluation import ScoreSpec, features, reference_files
@@ -48,16 +48,13 @@ def _open_preset(text: str, overrides: Sequence[str], image_size: int | None) ->
         f"{text!r} is neither a folder nor PRESET or PRESET:SPLIT; presets: {', '.join(known)}",
     )
     config = presets.load(name, overrides)
-    return open_data(config, split or None, image_size)
+    return open_data(config.data, image_size or config.model.image_size, split or None)
 
 
-def open_data(
-    config: Config, split: str | None = None, image_size: int | None = None
-) -> FromSource:
-    """Opens the data of a config; None: its own split, its own image size."""
-    size = image_size or config.model.image_size
-    source = data.load(config.data, size, split=split)
-    return FromSource(source, size, f"{config.data.name}:{split or config.data.split}")
+def open_data(config: DataConfig, image_size: int, split: str | None = None) -> FromSource:
+    """Opens a split of a dataset (None: the one in `config`), at `image_size` px."""
+    source = data.load(config, image_size, split=split)
+    return FromSource(source, image_size, f"{config.name}:{split or config.split}")
 
 
 def training_images(text: str, overrides: Sequence[str], image_size: int) -> FromSource:
@@ -196,13 +193,14 @@ def run(config: Config, spec: ScoreSpec, *, split: str | None, out: Path | None)
 
     Raises: ConfigError if data or network cannot be opened.
     """
-    images = open_data(config, split)
-    own_split = split in (None, config.data.split)
+    size = config.model.image_size
+    images = open_data(config.data, size, split)
+    training = images if split in (None, config.data.split) else None
     extractor = features.load(
         spec.features,
         spec.weights,
         spec.resizer,
-        lambda: images if own_split else open_data(config),
+        lambda: training or open_data(config.data, size),
     )
     metrics = metrics_lib.find(spec.metrics)
     made = of(images.part(spec.num_real), metrics, extractor, batch_size=spec.batch_size)

@@ -1,18 +1,18 @@
-"""Pictures: reading any file into RGB, fitting it to a square, grids, PNG files.
+"""Images: reading a file as RGB, fitting it to a square, making grids, writing PNG files.
 
-What a file may be (PNG, JPEG, WebP, BMP; known by its content, not its name) and what it becomes:
+A file may be PNG, JPEG, WebP or BMP, by its content, not its name. What it becomes:
 
 | stored | becomes |
 |---|---|
-| 8-bit colour | itself |
+| 8-bit colour | unchanged |
 | grey of 1, 2, 4, 8 bits | three equal channels; the greatest value is 255 |
 | 16 bits, grey or colour | the high byte of each value: v // 256 |
 | palette | the colours looked up |
 | alpha, of a channel or a palette | laid over black: round(colour x alpha / 255) |
 | one transparent colour (PNG tRNS) | black where it is; refused in 16-bit colour |
 | CMYK, YCCK | round((255 - ink) x (255 - black) / 255) |
-| EXIF orientation 1 … 8 | turned upright; EXIF that cannot be read counts as upright |
-| several frames | the first |
+| EXIF orientation 1 … 8 | turned upright; unreadable EXIF counts as upright |
+| several frames | the first frame |
 | a colour profile, a gamma | not applied |
 """
 
@@ -34,8 +34,8 @@ from sagan.config import ConfigError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_PIXELS = 64 << 20  # a larger image is refused from its header, before it is decoded
-_MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)  # of a file; no image of so many pixels needs more
+MAX_PIXELS = 64 << 20  # larger images are refused by their header, before decoding
+_MAX_BYTES = 4 * MAX_PIXELS + (1 << 20)  # of a file; an image of MAX_PIXELS needs no more
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,16 +49,16 @@ _UPRIGHT = {
 
 
 class BadImage(ConfigError):
-    """A file whose content is no image that can be read, whenever it is tried."""
+    """The content of a file is not a readable image; trying again does not help."""
 
 
 def decode(path: Path) -> Image.Image:
     """Reads an image file as upright RGB, by the table above.
 
     Raises:
-      BadImage: naming the file; it is not one of PNG, JPEG, WebP, BMP, is damaged or empty, or has
-        more than `MAX_PIXELS`.
-      ConfigError: the file cannot be opened or read, which may be otherwise at another time.
+      BadImage: the file is not PNG, JPEG, WebP or BMP, is damaged or empty, or has more than
+        `MAX_PIXELS`; names the file.
+      ConfigError: the file cannot be opened or read; trying again may help.
     """
     with _named(path):
         data = _file(path).read_bytes()
@@ -67,14 +67,14 @@ def decode(path: Path) -> Image.Image:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """Reads width and height from the header, as stored. Raises: as `decode`."""
+    """Returns width and height as stored, from the header. Raises: as `decode`."""
     with _named(path), _file(path).open("rb") as file, _opened(path, file) as image:
         return image.size
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Turns whatever a decoder makes of a damaged file into one error; keeps it from warning."""
+    """Turns any error of a decoder into a `BadImage` that names the file; hides its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,7 +82,7 @@ def _named(path: Path) -> Iterator[None]:
     except (ConfigError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:  # of the system, not of a decoder
+        if isinstance(error, OSError) and error.errno:  # raised by the system, not by a decoder
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadImage(f"{path}: not a readable image ({said})") from error
@@ -98,7 +98,7 @@ def _file(path: Path) -> Path:
 
 
 def _opened(path: Path, file: Any) -> Image.Image:
-    """Reads the header and nothing more."""
+    """Opens an image, reading only its header."""
     start = file.read(12)
     file.seek(0)
     if not start:
@@ -141,36 +141,36 @@ def _rgb(image: Image.Image, data: bytes) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF is an aside; a damaged one says anything
+    except Exception:  # damaged EXIF can raise anything; the image itself may be intact
         return 1
 
 
 def _equals(image: Image.Image, key: Any, depth: int) -> UInt8[np.ndarray, "H W"]:
-    """Gives 255 where a PNG's pixels are its transparent colour, which has `depth` bits."""
+    """Returns 255 where a PNG has its transparent colour `key`, given with `depth` bits."""
     if image.mode == "RGB" and depth == 16:
         raise ValueError("16-bit colour with a transparent colour, which is not supported")
-    if depth in (2, 4):  # the pixels were spread over 0 … 255, the key was not
+    if depth in (2, 4):  # Pillow scales pixels to 0 … 255, but not the key
         key = key * (255 // (2**depth - 1))
     same = np.asarray(image.convert("L") if image.mode == "1" else image) == np.asarray(key)
     return np.where(same.all(-1) if image.mode == "RGB" else same, 255, 0).astype(np.uint8)
 
 
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """Crops to the central square of the shorter side and resizes (Lanczos) where sizes differ."""
+    """Crops to the central square of the shorter side, and resizes it (Lanczos) if sizes differ."""
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def quantize(image: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Takes [-1, 1] to 0 … 255, rounding to the nearest."""
+    """Maps [-1, 1] to 0 … 255, rounding to the nearest integer."""
     return np.clip(np.round(127.5 * (image + 1)), 0, 255).astype(np.uint8)
 
 
 def grid(
     images: UInt8[np.ndarray, "N S S 3"], columns: int, *, scale: int = 1, gap: int = 2
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Lays images out row by row on white, each enlarged bicubically by `scale`."""
+    """Arranges images in rows on white, each enlarged (bicubic) by `scale`, `gap` pixels apart."""
     size = images.shape[1] * scale
     if scale > 1:
         enlarged = [
@@ -187,7 +187,7 @@ def grid(
 
 
 def save(path: Path, image: UInt8[np.ndarray, "H W 3"], about: dict[str, Any]) -> None:
-    """Writes a PNG whose text chunk `sagan` says, as JSON, where the image comes from."""
+    """Writes a PNG; its text chunk `sagan` holds `about`, where the image comes from, as JSON."""
     info = PngInfo()
     info.add_text("sagan", json.dumps(about))
     path.parent.mkdir(parents=True, exist_ok=True)

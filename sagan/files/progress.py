@@ -1,4 +1,4 @@
-"""A live progress line: count, rate and time left."""
+"""A progress line with count, rate and time left."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ _LINE_SECONDS = 10.0  # elsewhere, one line each
 
 
 class Progress:
-    """One line with count, rate and time left; rewritten on a terminal, repeated in a log.
+    """A line with count, rate and time left: rewritten on a terminal, repeated in a log.
 
     Args:
       label: what is being done.
-      total, done: in `unit`; the rate counts from `done`.
-      enabled: other processes than the first stay silent.
+      total, done: counted in `unit`; the rate counts from `done`.
+      enabled: False in all processes but the first.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Progress:
         self._rewrites = self._stream.isatty()
 
     def update(self, done: int, detail: str = "") -> None:
-        """Shows `done` of the total; calls in quick succession are not all shown."""
+        """Shows `done` of the total, unless the line was updated a moment ago."""
         now = time.monotonic()
         interval = _REWRITE_SECONDS if self._rewrites else _LINE_SECONDS
         if not self._enabled or (now - self._shown < interval and done < self._total):
@@ -55,14 +55,14 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """Leaves the line where it is, so that what follows starts on a new one."""
+        """Ends the line, so that later output starts on a new one."""
         if self._enabled and self._rewrites and self._shown:
             self._stream.write("\n")
             self._stream.flush()
 
 
 def clock(seconds: float) -> str:
-    """Writes a duration as 0:07, 12:34 or 1:02:03."""
+    """Returns a duration as 0:07, 12:34 or 1:02:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,7 +1,7 @@
-"""Tensors of a PyTorch state dict, read without PyTorch and without running what is in the file.
+"""Reads the tensors of a PyTorch state dict without PyTorch and without running code in the file.
 
-A `.pth` is a pickle, and a pickle is a program. This reader knows the five names a state dict
-is made of; every one of them is a function of ours, and any other name is refused.
+A `.pth` file is a pickle, and a pickle can call any function by name. This reader replaces the
+five names that a state dict uses by functions of its own, and refuses all others.
 """
 
 import collections
@@ -41,7 +41,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds `_Tensor`s in dicts, and nothing else."""
+    """Unpickles dicts of `_Tensor`s, and nothing else."""
 
     def __init__(self, file: Any, path: Path):
         super().__init__(file)
@@ -51,15 +51,15 @@ class _Unpickler(pickle.Unpickler):
         if (module_name, global_name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module_name, global_name) == ("torch._utils", "_rebuild_tensor_v2"):
-            # A new function each time: a pickle may set attributes of what it is given.
+            # A new function each time, since a pickle may set attributes on it.
             return lambda storage, offset, shape, strides, *_: _Tensor(
                 storage, offset, tuple(shape), tuple(strides)
             )
         if module_name == "torch" and global_name in _DTYPES:
             return _DTYPES[global_name]
         raise ConfigError(
-            f"{self._path}: a pickle that names {module_name}.{global_name}, which has no place "
-            "in a file of weights; refused, nothing was run"
+            f"{self._path}: a pickle that names {module_name}.{global_name}, which a file of "
+            "weights does not need; refused, nothing was run"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -70,7 +70,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def tensors_of_zip(path: Path) -> dict[str, np.ndarray]:
-    """Reads what `torch.save` has written since PyTorch 1.6."""
+    """Reads a file in the zip format that `torch.save` writes since PyTorch 1.6."""
     with zipfile.ZipFile(path) as archive:
         root = next(n for n in archive.namelist() if n.endswith("data.pkl"))[: -len("data.pkl")]
         if any(info.file_size > _LIMIT_BYTES for info in archive.infolist()):
@@ -88,7 +88,7 @@ def tensors_of_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def tensors_of_legacy(path: Path) -> dict[str, np.ndarray]:
-    """Reads what `torch.save` wrote before: pickles one after another, then the storages."""
+    """Reads a file in the older format: several pickles, then the storages."""
     with path.open("rb") as file:
         if _Unpickler(file, path).load() != _LEGACY_MAGIC:
             raise ConfigError(f"{path}: a pickle, but not a PyTorch file; refused")

@@ -1,10 +1,10 @@
-"""Looking into traced functions."""
+"""Searching traced functions."""
 
 from typing import Any
 
 
 def inner(equation: Any) -> list[Any]:
-    """Lists the functions that an equation calls: the body of a loop, the branches of a choice."""
+    """Lists the functions that an equation calls, such as the body of a loop."""
     found = []
     for value in equation.params.values():
         values = value if isinstance(value, (tuple, list)) else (value,)
@@ -13,7 +13,7 @@ def inner(equation: Any) -> list[Any]:
 
 
 def calls(jaxpr: Any, primitive: str) -> bool:
-    """Says whether a function uses `primitive`, itself or in what it calls."""
+    """Returns whether a function uses `primitive`, directly or in a function that it calls."""
     return any(
         equation.primitive.name == primitive
         or any(calls(part, primitive) for part in inner(equation))

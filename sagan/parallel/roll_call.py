@@ -1,7 +1,7 @@
-"""All processes of a job meet before JAX starts, so that who is absent can be said.
+"""Before JAX starts, all processes of a job report to process 0, which names those missing.
 
-JAX itself ends in a C++ abort here, which names neither the address nor the missing ones. Process
-0 listens on the coordinator's own port for as long as the call lasts: nothing else needs opening.
+Without this, JAX aborts in C++ and names neither the address nor the missing processes. Process 0
+listens on the coordinator's port, which JAX uses afterwards, so no other port needs to be open.
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from sagan.config.exit_codes import HUNG, Failure
 
 _HELLO = "sagan"
+_GO = "go"  # the outcome when all have joined; any other is an error message
 _RETRY_SECONDS = 0.2
-_LONGEST_LINE = 200  # a stranger on the port is not listened to for longer
+_LONGEST_LINE = 200  # bytes; a connection that sends a longer line is closed
 
 
 class JoinError(Failure):
@@ -25,39 +26,40 @@ class JoinError(Failure):
 
 
 def call(address: str, num_processes: int, process_id: int, timeout_seconds: float) -> None:
-    """Returns in all processes once all are there.
+    """Waits, in each process, until all have called this.
 
     Args:
       address: host:port of process 0.
 
-    Raises: JoinError saying how many came and which are missing; or that nobody answers at the
-      address; or that the port is taken; or that two processes have one number.
+    Raises: JoinError if processes are missing (says how many joined and which did not), nobody
+      answers at the address, the port is in use, or two processes have the same number.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise JoinError(f"coordinator address {address!r}; needed: host:port")
     deadline = time.monotonic() + timeout_seconds
     if process_id == 0:
-        _Desk(address, int(port), num_processes, timeout_seconds).attend(deadline)
+        _Coordinator(address, int(port), num_processes, timeout_seconds).attend(deadline)
     else:
-        _report(address, host.strip("[]"), int(port), num_processes, process_id, deadline)
+        _join(address, host.strip("[]"), int(port), num_processes, process_id, deadline)
 
 
-def missing(num_processes: int, here: Iterable[int]) -> str:
-    absent = sorted(set(range(num_processes)) - set(here))
+def missing(num_processes: int, joined: Iterable[int]) -> str:
+    """Describes how many processes have joined, and the first 16 that have not."""
+    absent = sorted(set(range(num_processes)) - set(joined))
     shown = ", ".join(map(str, absent[:16])) + (", …" if len(absent) > 16 else "")
     return f"{num_processes - len(absent)} of {num_processes} processes joined; missing {shown}"
 
 
-class _Desk:
-    """Process 0: notes who has come, and tells all of them how it ended."""
+class _Coordinator:
+    """Process 0: records which processes have joined, and tells all of them the outcome."""
 
     def __init__(self, address: str, port: int, num_processes: int, timeout_seconds: float):
         self._address, self._timeout = address, timeout_seconds
         self._num_processes = num_processes
-        self._here: dict[int, socket.socket] = {}
+        self._joined: dict[int, socket.socket] = {}
         try:
-            # Both families, as JAX's service will.
+            # Listen on IPv4 and IPv6, as JAX's own service does.
             dual = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if dual else socket.AF_INET
             self._server = socket.create_server(
@@ -66,34 +68,35 @@ class _Desk:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise JoinError(
-                    f"port {port} of {address} is taken by another program on this machine"
+                    f"port {port} of {address} is in use by another program on this machine"
                 ) from error
             raise JoinError(f"cannot listen on {address}: {error}") from error
 
     def attend(self, deadline: float) -> None:
-        ended = "process 0 stopped waiting"
+        """Waits until all other processes have joined."""
+        outcome = "process 0 stopped waiting"
         with self._server, selectors.DefaultSelector() as selector:
             self._server.setblocking(False)
             selector.register(self._server, selectors.EVENT_READ)
             texts: dict[socket.socket, bytes] = {}
             try:
-                while len(self._here) < self._num_processes - 1:
+                while len(self._joined) < self._num_processes - 1:
                     if time.monotonic() >= deadline:
                         raise JoinError(
-                            f"{missing(self._num_processes, {0, *self._here})} "
+                            f"{missing(self._num_processes, {0, *self._joined})} "
                             f"(waited {self._timeout:g} s at {self._address})"
                         )
                     for key, _ in selector.select(_RETRY_SECONDS):
                         self._attend_one(selector, texts, key.fileobj)  # type: ignore[arg-type]
-                ended = "go"
+                outcome = _GO
             except JoinError as error:
-                ended = str(error)
+                outcome = str(error)
                 raise
             finally:
-                self._dismiss(ended)
-                for other in texts:  # a stranger, or the one that did not fit
+                self._dismiss(outcome)
+                for other in texts:  # not of this job, or refused
                     with contextlib.suppress(OSError):
-                        other.sendall(f"{ended}\n".encode())
+                        other.sendall(f"{outcome}\n".encode())
                     other.close()
 
     def _attend_one(
@@ -122,10 +125,10 @@ class _Desk:
                 del texts[ready]
             else:
                 gone = gone or len(line) > _LONGEST_LINE
-        if gone:  # a stranger, or a process that died again
+        if gone:  # not of this job, or a process that died after joining
             selector.unregister(ready)
             texts.pop(ready, None)
-            self._here = {i: s for i, s in self._here.items() if s is not ready}
+            self._joined = {i: s for i, s in self._joined.items() if s is not ready}
             ready.close()
 
     def _admit(self, line: str, one: socket.socket) -> bool:
@@ -138,19 +141,20 @@ class _Desk:
                 f"a process says it is {number} of {total}; this job at {self._address} has "
                 f"{self._num_processes}"
             )
-        if number in self._here and not _hung_up(self._here[number]):
+        if number in self._joined and not _hung_up(self._joined[number]):
             raise JoinError(f"two processes say they are {number} of {total} at {self._address}")
-        self._here[number] = one
+        self._joined[number] = one
         return True
 
-    def _dismiss(self, ended: str) -> None:
-        for one in self._here.values():
+    def _dismiss(self, outcome: str) -> None:
+        """Tells all processes that have joined how the roll call ended."""
+        for one in self._joined.values():
             with contextlib.suppress(OSError):
                 one.setblocking(True)
                 one.settimeout(5)
-                one.sendall(f"{ended}\n".encode())
-        for one in self._here.values():
-            # The others hang up first: this end's port must be free at once.
+                one.sendall(f"{outcome}\n".encode())
+        for one in self._joined.values():
+            # The others close first: otherwise this port would stay in use (TIME_WAIT).
             with contextlib.suppress(OSError):
                 while one.recv(_LONGEST_LINE):
                     pass
@@ -158,7 +162,7 @@ class _Desk:
 
 
 def _hung_up(one: socket.socket) -> bool:
-    """Says so of a process that died and was started again."""
+    """Returns whether the other end has closed: its process died, and may have been restarted."""
     try:
         return one.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
@@ -167,28 +171,28 @@ def _hung_up(one: socket.socket) -> bool:
         return True
 
 
-def _report(
+def _join(
     address: str, host: str, port: int, num_processes: int, process_id: int, deadline: float
 ) -> None:
-    """Any other process: says who it is, and waits for how it ended."""
+    """Any other process: tells process 0 its number, and waits for the outcome."""
     started, last = time.monotonic(), "no answer"
     while (left := deadline - time.monotonic()) > 0:
         try:
             with socket.create_connection((host, port), timeout=left) as one:
                 one.sendall(f"{_HELLO} {process_id} {num_processes}\n".encode())
-                # Process 0 may have begun its own wait later than this one.
+                # Process 0 may have started to wait later than this one.
                 one.settimeout(max(2 * left, 5))
-                ended = one.makefile().readline().strip()
+                outcome = one.makefile().readline().strip()
         except OSError as error:  # also a name that does not resolve yet
             last = str(error) or type(error).__name__
         else:
-            if ended == "go":
+            if outcome == _GO:
                 return
-            if ended:
-                raise JoinError(ended)
+            if outcome:
+                raise JoinError(outcome)
             last = "the connection was closed"
         time.sleep(_RETRY_SECONDS)
     raise JoinError(
-        f"process {process_id} of {num_processes}: nobody admits it at {address} "
+        f"process {process_id} of {num_processes}: no answer at {address} "
         f"({last}; tried for {time.monotonic() - started:.0f} s)"
     )

@@ -1,4 +1,4 @@
-"""`sagan bench` prints one object with the figures that scripts read."""
+"""`sagan bench` without a mode, and the arguments that it refuses."""
 
 import collections
 import json
@@ -37,16 +37,14 @@ def test_absent_data_are_replaced_and_named(capsys, tmp_path):
     words = ["bench", "cifar10", "data.dir=/nowhere", "--repeats", "1", "--json", *SMALL]
     words += ["train.d_steps_per_g_step=1", "--parts", "train", "--trace", str(tmp_path / "trace")]
     assert cli.main(words) == 0
-    out = capsys.readouterr()
-    found = json.loads(out.out)
+    found = json.loads(capsys.readouterr().out)
     assert found["data"] == "synthetic" and "sampling" not in found
-    assert "measuring with synthetic images" in out.err
-    # Five programs, one after the other: between them, and only there, the device is idle.
+    # Five dispatches, one after the other. The device is idle only between them.
     assert 0 < found["train"]["busy_share"] < 1
     assert found["train"]["longest_idle_seconds"] > 0
 
 
-def test_what_the_guards_cost(capsys):
+def test_the_cost_of_safety_checks_is_turns_and_events(capsys):
     words = ["bench", "debug", "model.name=dense_pair", "--parts", "guard", "--repeats", "2"]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["guard"]
@@ -57,23 +55,59 @@ def test_what_the_guards_cost(capsys):
     share = spread / found["without_seconds_median"]
     assert 0 < share == pytest.approx(found["share_of_events"])
     assert 0 < found["host_seconds_median"] < found["with_seconds_median"]
-    assert found["gate_alone_seconds_median"] > 0
+    assert found["skipping_alone_seconds_median"] > 0
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("words", "facts"),
     [
-        (["--repeats", "0"], "--repeats 0; allowed: >= 1"),
-        (["--parts", "input", "--trace", "x"], "--trace needs the part train"),
-        (["--out", "x.jpg"], "wanted a .png"),
-        (["--sweep", "train.batch_size=8,many"], "wanted section.field=NUMBER"),
-        (["--sweep", "train.batch=8"], "unknown config key 'train.batch'"),
-        (["digits", "--sweep", "train.batch_size=8"], "only one config"),
+        (["--parts", "input", "--trace", "x"], ["--trace", "train"]),
+        (["--out", "x.jpg"], ["x.jpg", ".png"]),
+        (["--out", "/nowhere/x.png"], ["/nowhere"]),
+        (["--sweep", "train.batch_size=8,many"], ["train.batch_size=8,many"]),
+        (["--sweep", "train.batch=8"], ["train.batch"]),
+        (["digits", "--sweep", "train.batch_size=8"], ["debug digits", "--sweep"]),
+        (["digits", "--out", "x.png"], ["debug digits", "--out"]),
     ],
 )
-def test_what_cannot_be_asked(words, text, capsys):
+def test_what_cannot_be_measured_is_refused(words, facts, capsys):
     assert cli.main(["bench", "debug", *words]) == 2
-    assert text in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert all(fact in error for fact in facts)
+
+
+def test_a_number_below_1_is_refused(capsys):
+    for option in ("--repeats", "--rounds", "--batch-size", "--limit"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["bench", "debug", option, "0"])
+        assert ended.value.code == 2
+        assert ">= 1" in capsys.readouterr().err
+
+
+OPTIONS = {
+    "--parts": ["train"], "--features": [], "--start": [], "--trace": ["x"], "--repeats": ["2"],
+    "--out": ["x.png"], "--batch-size": ["2"], "--rounds": ["2"], "--weights": ["x"],
+    "--stages": ["agree"], "--limit": ["2"], "--dry-run": [],
+}  # fmt: skip
+MODES = {
+    (): "parts features start trace repeats out",
+    ("--attention",): "batch-size repeats out",
+    ("--sweep", "train.batch_size=4"): "repeats out",
+    ("--beside", "other"): "parts rounds repeats out",
+    ("--against-cpu",): "",
+    ("--against-float32", "x"): "weights",
+    ("--suite", "x"): "stages limit dry-run",
+}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: " ".join(mode) or "none")
+def test_an_option_that_a_mode_would_ignore_is_refused(mode, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for option, value in OPTIONS.items():
+        if option[2:] not in MODES[mode].split():
+            assert cli.main(["bench", "seed=1", *mode, option, *value]) == 2
+            assert option in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gaps_between_overlapping_intervals():
@@ -82,7 +116,7 @@ def test_gaps_between_overlapping_intervals():
     assert idle.gaps([(1.0, 3.0)]) == {"busy_share": 1, "longest_idle_seconds": 0}
 
 
-def test_a_device_in_a_profile_is_told_from_its_host():
+def test_a_device_in_a_profile_is_found_beside_its_host():
     Plane = collections.namedtuple("Plane", "name lines")
     Line = collections.namedtuple("Line", "name events")
     Event = collections.namedtuple("Event", "name start_ns duration_ns")
@@ -90,14 +124,14 @@ def test_a_device_in_a_profile_is_told_from_its_host():
     def plane(name, **lines):
         return Plane(name, [Line(n, [Event(*event)]) for n, event in lines.items()])
 
-    host = plane("/host:CPU", a=(idle._CPU_PROGRAM, 1e9, 2e9), b=("other", 0, 9e9))
+    host = plane("/host:CPU", a=(idle.CPU_PROGRAM, 1e9, 2e9), b=("other", 0, 9e9))
     other = plane("/device:GPU:1", a=("k", 0, 1))
     gpu = plane("/device:GPU:0", **{"Stream #1(Compute)": ("k", 2e9, 3e9), "Copy": ("c", 0, 9e9)})
     tpu = plane("/device:TPU:0", **{"XLA Modules": ("p", 3e9, 1e9), "Steps": ("1", 0, 9e9)})
-    assert idle._of_planes([host]) == [(1, 3)]
-    assert idle._of_planes([host, other, gpu]) == [(2, 5)]
-    assert idle._of_planes([host, tpu]) == [(3, 4)]
-    assert idle._of_planes([plane("/host:CPU", b=("other", 0, 9e9))]) == []
+    assert idle.device_intervals([host]) == [(1, 3)]
+    assert idle.device_intervals([host, other, gpu]) == [(2, 5)]
+    assert idle.device_intervals([host, tpu]) == [(3, 4)]
+    assert idle.device_intervals([plane("/host:CPU", b=("other", 0, 9e9))]) == []
 
 
 def test_spread_of_times():

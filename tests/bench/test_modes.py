@@ -1,45 +1,66 @@
-"""The modes of `sagan bench` that start other processes, or many: what they ask and conclude."""
+"""The modes of `sagan bench` that compare: with other programs, devices, dtypes and configs."""
 
 import json
-import os
-import signal
+import shlex
 import sys
-import threading
-import time
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from sagan import cli
-from sagan.bench import agree, attention, beside, gate, measure, report, sweep
+from sagan.bench import against_cpu, attention, beside, measure, precision, report, sweep
 from sagan.config import ConfigError, presets
-from sagan.models.layers import conv
 
 TINY = ["debug", "model.g_channels=4", "model.d_channels=8", "train.batch_size=8"]
 
 
-def _prints(text):
-    return f"{sys.executable} -c 'print(1); print({text!r})'".replace("'", '"')
+# Stands in for the interpreter: notes its arguments in `asked`, and acts on them.
+STAND_IN = """#!/bin/sh
+exec {python} -S - "$@" <<'PYTHON'
+import json, os, sys
+words, here = sys.argv[1:], {here!r}
+with open(here + "/asked", "a") as file:
+    print(json.dumps(words), file=file)
+turn = open(here + "/asked").read().count("bench") - 1
+{program}
+PYTHON
+"""
 
 
-def test_turns_alternate_and_are_compared_one_by_one(monkeypatch, capsys, tmp_path):
-    ours, theirs, asked = iter([10.0, 30.0, 24.0]), iter([5.0, 10.0, 6.0]), []
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Replaces the interpreter that child processes run with; returns how to ask for the calls."""
 
-    def result(command, name, keys):
-        asked.append(name)
-        if name == "sagan bench":
-            assert command[3:6] == ["bench", "debug", "seed=3"]
-            return {"config": "debug", "train": {"images_per_second": next(ours)}}
-        return {"images_per_second": next(theirs), "params_g": 7}
+    def install(program):
+        path = tmp_path / "python"
+        text = STAND_IN.format(python=sys.executable, here=str(tmp_path), program=program)
+        path.write_text(text)
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+        (tmp_path / "asked").unlink(missing_ok=True)
 
-    monkeypatch.setattr(beside, "_result", result)
-    words = ["bench", "debug", "seed=3", "--beside", "other --fast", "--json"]
+    def asked():
+        return [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
+
+    return install, asked
+
+
+def test_turns_alternate_and_are_compared_one_by_one(stand_in, capsys, tmp_path):
+    install, asked = stand_in
+    install("""
+ours, theirs = [10.0, 30.0, 24.0][turn], [5.0, 10.0, 6.0][turn]
+if words[0] == "other":
+    print(json.dumps({"images_per_second": theirs, "params_g": 7}))
+else:
+    print(json.dumps({"config": "debug", "train": {"images_per_second": ours}}))
+""")
+    other = shlex.join([sys.executable, "other", "--fast"])
+    words = ["bench", "debug", "seed=3", "--beside", other, "--json"]
     assert cli.main([*words, "--out", str(tmp_path / "plot.png")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert asked == ["sagan bench", "other --fast"] * 3
+    assert [call[0] for call in asked()] == ["-m", "other"] * 3
+    assert asked()[0][2:5] == ["bench", "debug", "seed=3"]
     assert found["train"]["images_per_second"] == 24  # where scripts look for it
     (other,) = found["beside"]
     assert other["ours_over_theirs"] == 3  # of 2, 3 and 4, not of the medians
@@ -48,145 +69,123 @@ def test_turns_alternate_and_are_compared_one_by_one(monkeypatch, capsys, tmp_pa
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
-def test_another_part_than_training_is_compared_where_it_is_one_rate(monkeypatch, capsys):
-    def result(command, name, keys):
-        if name != "sagan bench":
-            return {"images_per_second": 2.0}
-        assert command[command.index("--parts") + 1] == "features" and keys[0] == "features"
-        return {"features": {"images_per_second": 3.0}}
-
-    monkeypatch.setattr(beside, "_result", result)
-    words = ["bench", "debug", "--beside", "other", "--json", "--parts"]
+def test_another_part_than_training_is_compared_if_it_has_one_rate(stand_in, capsys):
+    install, asked = stand_in
+    install("""
+rate = {"images_per_second": 2.0 if words[0] == "other" else 3.0}
+print(json.dumps(rate if words[0] == "other" else {"features": rate}))
+""")
+    words = ["bench", "debug", "--beside", f"{sys.executable} other", "--json", "--parts"]
     assert cli.main([*words, "features"]) == 0
     assert json.loads(capsys.readouterr().out)["beside"][0]["ours_over_theirs"] == 1.5
+    assert asked()[0][asked()[0].index("--parts") + 1] == "features"
     for parts in ("input", "train,features"):
         assert cli.main([*words, parts]) == 2
-        assert "allowed with --beside: one of train, sampling, features" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert parts in error and "train, sampling, features" in error
 
 
 @pytest.mark.parametrize(
-    ("code", "text"),
+    ("code", "fact"),
     [
-        ("raise SystemExit(7)", "ended with 7"),
-        ("print('fast')", "no JSON object with images_per_second"),
-        ("print('{}')", "no JSON object with images_per_second"),
-        ("pass", "no JSON object with images_per_second"),
+        ("raise SystemExit(7)", "7"),
+        ("print('fast')", "images_per_second"),
+        ("print('{}')", "images_per_second"),
+        ("pass", "images_per_second"),
     ],
 )
-def test_a_command_that_gives_no_figure(code, text):
-    with pytest.raises(ConfigError, match=text):
-        beside._result([sys.executable, "-c", code], "other", (beside.RATE,))
-    with pytest.raises(ConfigError, match="other: No such file"):
-        beside._result(["/nowhere/other"], "other", (beside.RATE,))
+def test_a_command_without_a_figure_is_an_error(stand_in, code, fact):
+    stand_in[0](f"""
+if words[0] == "other":
+    {code}
+else:
+    print(json.dumps({{"train": {{"images_per_second": 1.0}}}}))
+""")
+    with pytest.raises(ConfigError, match=f"other.*{fact}"):
+        beside.run(["debug"], [f"{sys.executable} other"], "train", rounds=1, repeats=1)
+    with pytest.raises(ConfigError, match="/nowhere/other"):
+        beside.run(["debug"], ["/nowhere/other"], "train", rounds=1, repeats=1)
 
 
-def test_the_last_line_is_the_figure():
-    code = "print('warming up'); print('{\"images_per_second\": 2.5}')"
-    assert beside._result([sys.executable, "-c", code], "x", (beside.RATE,)) == {beside.RATE: 2.5}
+def test_the_last_line_is_the_figure(stand_in):
+    stand_in[0]("""
+print("warming up")
+rate = {"images_per_second": 2.5}
+print(json.dumps(rate if words[0] == "other" else {"train": rate}))
+""")
+    found = beside.run(["debug"], [f"{sys.executable} other"], "train", rounds=1, repeats=1)
+    assert found["beside"][0][beside.RATE] == 2.5
 
 
-def test_both_forms_of_convolutions_agree_and_a_wrong_one_does_not(monkeypatch):
-    """The CPU's forms against the accelerators', as `--against-cpu` compares them."""
-    expected = agree.compute(TINY)
-    assert {"forward map/attention_8", "step gradient/g"} <= set(expected)
-    monkeypatch.setattr(conv, "_on_cpu", lambda: False)
-    jax.clear_caches()
-    rows = agree.compared(agree.compute(TINY), expected)
-    assert all(row["agrees"] for row in rows), rows
-    assert any(row["relative_difference"] > 0 for row in rows)
-    general = conv._general
-    monkeypatch.setattr(conv, "_general", lambda *a, **k: 1.002 * general(*a, **k))
-    rows = agree.compared(agree.compute(TINY), expected)
-    wrong = {row["quantity"] for row in rows if not row["agrees"]}
-    assert {"forward image", "forward logits", "step gradient/g", "step gradient/d"} <= wrong
+def test_each_quantity_agrees_with_itself_and_not_with_a_wrong_one():
+    expected = against_cpu.compute(TINY)
+    assert {"forward image", "forward logits", "forward map/attention_8"} <= set(expected)
+    assert {"step gradient/g", "step gradient/d", "step loss/g"} <= set(expected)
+    assert all(np.isfinite(value).all() and value.any() for value in expected.values())
+    assert all(row["agrees"] for row in against_cpu.compared(expected, expected))
+    wrong = {name: 1.002 * value for name, value in expected.items()}
+    assert not any(row["agrees"] for row in against_cpu.compared(wrong, expected))
 
 
-def test_a_difference_that_is_no_number_agrees_with_nothing():
-    (row,) = agree.compared({"step x": np.array([np.nan])}, {"step x": np.array([1.0])})
+def test_a_difference_that_is_nan_is_not_tolerated():
+    (row,) = against_cpu.compared({"step x": np.array([np.nan])}, {"step x": np.array([1.0])})
     assert row["agrees"] is False
 
 
-def test_scores_of_both_types_are_compared_over_seeds(monkeypatch, tmp_path, capsys):
-    asked = []
-
-    def end_of(command):
-        words = dict(word.split("=") for word in command if "=" in word)
-        folder = tmp_path / f"{words['model.dtype']}-{words['seed']}"
-        assert command[3:5] == ["train", "debug"] and command[-1] == str(folder)
-        asked.append((words["model.dtype"], words["seed"]))
-        worse = 10 if words["model.dtype"] == "bfloat16" else 0
-        scores = {"same": int(words["seed"]), "worse": int(words["seed"]) + worse}
-        (folder / "eval").mkdir(parents=True)
-        for step, found in (("900", {}), ("1000", scores)):
-            (folder / "eval" / f"{step}.json").write_text(json.dumps({"metrics": found}))
-        return 0
-
-    monkeypatch.setattr(gate, "_end_of", end_of)
-    words = ["bench", "debug", "--against-float32", str(tmp_path), "--json"]
+def test_scores_of_both_dtypes_are_compared_over_seeds(stand_in, tmp_path, capsys):
+    install, asked = stand_in
+    install("""
+told = dict(word.split("=") for word in words if "=" in word)
+worse = 10 if told["model.dtype"] == "bfloat16" else 0
+scores = {"same": int(told["seed"]), "worse": int(told["seed"]) + worse}
+os.makedirs(words[-1] + "/eval", exist_ok=True)
+for step, found in (("900", {}), ("1000", scores)):
+    with open(f"{words[-1]}/eval/{step}.json", "w") as file:
+        json.dump({"metrics": found}, file)
+""")
+    words = ["bench", "debug", "--against-float32", str(tmp_path / "runs"), "--json"]
     assert cli.main(words) == 1  # one of the metrics differs
     found = json.loads(capsys.readouterr().out)
-    assert len(asked) == 6 and ("bfloat16", "2") in asked
+    assert [call[2:4] for call in asked()] == [["train", "debug"]] * 6
+    assert {call[-1] for call in asked()} == {
+        str(tmp_path / "runs" / f"{dtype}-{seed}")
+        for dtype in ("float32", "bfloat16")
+        for seed in range(3)
+    }
     assert found["metrics"]["same"]["within_noise"] is True
     worse = found["metrics"]["worse"]
     # Three seeds each, unit variance: standard error sqrt(2/3), t = 12.2, four degrees of freedom.
     assert worse["difference"] == 10 and worse["within_noise"] is False
     assert worse["standard_error"] == pytest.approx((2 / 3) ** 0.5)
     assert worse["p"] == pytest.approx(0.000257, rel=0.01)
-    monkeypatch.setattr(gate, "_end_of", lambda _: 42)
-    assert cli.main(words) == 42  # stopped: the same command goes on
+    install("sys.exit(42)")
+    assert cli.main(words) == 42  # stopped: the same command resumes
 
 
-def test_scores_by_given_weights_come_from_a_command_of_their_own(monkeypatch, tmp_path, capsys):
-    asked, wrong = [], 2
-
-    def end_of(command):
-        asked.append(command[3:])
-        if command[3] == "reference":
-            return wrong
-        if command[3] == "eval":
-            (Path(command[4]) / "eval").mkdir(parents=True)
-            (Path(command[4]) / "eval" / "9.json").write_text('{"metrics": {"score": 1}}')
-        return 0
-
-    monkeypatch.setattr(gate, "_end_of", end_of)
+def test_scores_with_given_weights_come_from_a_command_of_their_own(stand_in, tmp_path):
+    install, asked = stand_in
+    install("sys.exit(2)")
     words = ["bench", "debug", "--against-float32", str(tmp_path), "--weights", "w.npz"]
     assert cli.main(words) == 2
-    assert asked == [["reference", "debug", "--weights", "w.npz"]]  # nothing was trained with it
-    asked, wrong = [], 0
+    reference = ["reference", "debug", "--weights", "w.npz"]
+    assert [call[2:] for call in asked()] == [reference]  # nothing was trained with wrong weights
+    install("""
+if words[2] == "eval":
+    os.makedirs(words[3] + "/eval", exist_ok=True)
+    with open(words[3] + "/eval/9.json", "w") as file:
+        json.dump({"metrics": {"score": 1}}, file)
+""")
     assert cli.main(words) == 0
-    assert asked.pop(0)[0] == "reference"
-    assert [command[0] for command in asked] == ["train", "eval"] * 6
-    assert all("eval.at_end=false" in command for command in asked[::2])
-    assert all(command[2:] == ["--weights", "w.npz"] for command in asked[1::2])
-    assert cli.main(["bench", "debug", "--weights", "w.npz"]) == 2
-    assert "--weights goes with --against-float32" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("does", "status"), [("sys.exit(42)", 42), ("os.kill(os.getpid(), 9)", 137)]
-)
-def test_a_wish_to_stop_reaches_the_training(does, status, tmp_path):
-    begun = tmp_path / "begun"
-    program = (
-        "import os, pathlib, signal, sys, time\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: {does})\n"
-        f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
-    )
-
-    def ask():
-        while not begun.exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    assert gate._end_of([sys.executable, "-c", program]) == status
-    thread.join()
+    first, *others = [call[2:] for call in asked()]
+    assert first == reference
+    assert [call[0] for call in others] == ["train", "eval"] * 6
+    assert all("eval.at_end=false" in call for call in others[::2])
+    assert all(call[2:] == ["--weights", "w.npz"] for call in others[1::2])
 
 
 def test_equal_scores_without_any_spread():
-    assert gate.compared([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])["within_noise"] is True
-    assert gate.compared([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])["within_noise"] is False
+    assert precision.compared([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])["within_noise"] is True
+    assert precision.compared([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])["within_noise"] is False
 
 
 def test_forms_of_attention_are_measured_and_drawn(monkeypatch, tmp_path, capsys):
@@ -220,13 +219,19 @@ def test_a_sweep_measures_every_value(monkeypatch, tmp_path):
     assert (tmp_path / "sweep.png").stat().st_size > 5000
 
 
-def test_tables_line_up():
+def test_a_table_has_a_column_for_every_key(capsys):
     rows = [{"name": "a", "size": 1234.5}, {"name": "long", "size": 0.25, "more": True}]
-    assert report.table(rows) == [
-        "name  size   more",
-        "a     1,234",
-        "long  0.25   True",
+    report.show([{"rows": rows}], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["name", "size", "more"],
+        ["a", "1,234"],
+        ["long", "0.25", "True"],
     ]
+    assert (
+        len({line.index(word) for line, word in zip(lines[1:], ("size", "1,", "0."), strict=True)})
+        == 1
+    )
 
 
 def test_bars_have_room_beside_long_names(tmp_path):

@@ -1,4 +1,4 @@
-"""Order, shares, augmentation and the two ways to the devices."""
+"""Order, division among processes, augmentation, and resident and streamed sets."""
 
 import errno
 import os

@@ -1,6 +1,12 @@
 """The cached real side is used if nothing changed, and never if something did."""
 
+import json
 import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +174,48 @@ def test_the_hash_of_contents_does_not_depend_on_who_read_what():
     moved.images[[0, 1]] = moved.images[[1, 0]]
     source = FromSource(moved, 4, "source")
     assert (contents(range(50)).digest != whole.digest).any()
+
+
+PROGRAM = """
+    import importlib.util, json, sys
+    sys.path.insert(0, {tests!r})
+    import jax
+    jax.distributed.initialize("127.0.0.1:{port}", 2, int(sys.argv[1]))
+    spec = importlib.util.spec_from_file_location("case", {file!r})
+    case = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(case)
+    seen = []
+    for names in (["fid"], ["fid"], ["fid", "kid"]):
+        network = case.Network()
+        made = case.of(case.Source(), network, names)
+        seen.append(network.num_images)
+    print(json.dumps([made.sha256, made.class_counts.tolist(), sorted(made.states), seen,
+                      made.states["pool.moments"].outer.tolist()]))
+"""
+
+
+def test_two_processes_share_the_work_and_the_cache_of_the_first(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        places = {"tests": str(Path(__file__).parents[1]), "file": str(Path(__file__))}
+        program = PROGRAM.format(port=free.getsockname()[1], **places)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), str(i)],
+            env=os.environ | {"SAGAN_CACHE": str(tmp_path / str(i))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
+    first, second = (json.loads(out.splitlines()[-1]) for out, _ in outputs)
+    # 50 images in batches of 8 on each of two devices; the second call finds all in the cache.
+    assert first.pop(3) == [32, 0, 32] and second.pop(3) == [18, 0, 18]
+    assert first == second
+    alone = of(Source(), Network(), ["fid", "kid"])
+    assert first[:3] == [alone.sha256, [17, 17, 16], ["pool.bank", "pool.moments"]]
+    np.testing.assert_allclose(first[3], alone.states["pool.moments"].outer, rtol=1e-12)
+    assert not (tmp_path / "1").exists()

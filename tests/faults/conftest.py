@@ -1,4 +1,4 @@
-"""One finished run, made once, that tests copy and then harm."""
+"""A finished run, made once, which tests copy and damage."""
 
 import shutil
 import signal
@@ -12,20 +12,20 @@ from support import runs
 
 @pytest.fixture(scope="session", autouse=True)
 def _can_be_interrupted():
-    """Lets what tests start hear Ctrl-C: a shell's job in the background inherits deafness."""
+    """Restores SIGINT, which a shell's background jobs ignore, for what tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """What processes run under: their compiled programs are kept for the session."""
+    """The environment of processes; their compiled programs are kept for the session."""
     return runs.environment(tmp_path_factory.getbasetemp() / "faults-cache")
 
 
 @pytest.fixture(scope="session")
 def straight(tmp_path_factory, environment) -> Path:
-    """A run of 20 steps with checkpoints at 5, 10, 15, 20 that nothing interrupted."""
+    """An uninterrupted run of 20 steps, with checkpoints at 5, 10, 15 and 20."""
     workdir = tmp_path_factory.mktemp("faults") / "straight"
     runs.finish(runs.small(workdir), environment)
     return workdir
@@ -39,7 +39,7 @@ def workdir(straight, tmp_path) -> Path:
 
 @pytest.fixture
 def held(environment, tmp_path):
-    """Starts a command that stays at a place for some seconds; gives it once it is there."""
+    """Starts a command that stops at a place for some seconds; returns once it is there."""
     started = []
 
     def start(place, words, seconds):

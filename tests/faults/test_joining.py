@@ -1,4 +1,4 @@
-"""Rows 28-30: processes that do not find each other end in time, and say who or where."""
+"""Rows 28-30: processes that do not find each other end in time, and name who or where."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.faults
 WAIT_SECONDS = 12
-LIMIT_SECONDS = 180  # for a busy machine; what is measured is the waiting alone
+LIMIT_SECONDS = 180  # generous, for a busy machine
 
 
 def _free_port():
@@ -33,7 +33,7 @@ def _start(tmp_path, address, count, number):
 
 
 def _ends(processes):
-    """Gives each one's status and last line of errors."""
+    """Returns the status and the last line on stderr of each process."""
     ends = []
     for process in processes:
         _, errors = process.communicate(timeout=LIMIT_SECONDS)
@@ -46,8 +46,7 @@ def test_28_coordinator_unreachable_exits_within_the_timeout_names_the_address(t
     start = time.monotonic()
     ((status, said),) = _ends([_start(tmp_path, address, 2, 1)])
     assert status == 134
-    assert said.startswith(f"sagan: process 1 of 2: nobody admits it at {address} (")
-    assert "Connection refused" in said
+    assert "process 1 of 2" in said and address in said and "Connection refused" in said
     assert time.monotonic() - start < WAIT_SECONDS + 60
     ((status, said),) = _ends([_start(tmp_path, "no-such-host.invalid:8482", 2, 1)])
     assert status == 134 and "no-such-host.invalid:8482" in said
@@ -59,12 +58,13 @@ def test_29_port_in_use_is_a_clear_error(tmp_path):
         ((status, said),) = _ends([_start(tmp_path, address, 2, 0)])
     port = address.split(":")[1]
     assert status == 134
-    assert said == f"sagan: port {port} of {address} is taken by another program on this machine"
+    assert address in said and f"port {port}" in said
 
 
 def test_30_one_host_not_started_k_of_n_joined_missing_i(tmp_path):
     address = f"127.0.0.1:{_free_port()}"
     ends = _ends([_start(tmp_path, address, 4, number) for number in (0, 2)])
-    says = f"sagan: 2 of 4 processes joined; missing 1, 3 (waited {WAIT_SECONDS} s at {address})"
-    assert ends == [(134, says), (134, says)]
+    assert [status for status, _ in ends] == [134, 134]
+    facts = ("2 of 4", "missing 1, 3", f"{WAIT_SECONDS} s", address)
+    assert all(fact in said for _, said in ends for fact in facts)
     assert not (tmp_path / "run" / "config.json").exists()

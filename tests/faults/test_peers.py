@@ -1,6 +1,6 @@
 """Rows 3, 4, 5, 9: one process of several is killed, stopped, or asked to stop.
 
-All go on with one run, so that each start here is also the resumption after the fault before it.
+All tests continue one run, so that each start also tests resuming after the fault before it.
 """
 
 import re
@@ -22,13 +22,13 @@ ROW_SECONDS = 30
 
 
 class Ended(NamedTuple):
-    status: int  # as a shell gives it
+    status: int  # as in a shell: 128 + the number of a signal
     seconds: float
     text: str
 
 
 class Job:
-    """Processes of one run, started as a launcher would that restarts nothing."""
+    """The processes of one run, started without a launcher."""
 
     def __init__(self, workdir, environment, count, late=None):
         self.workdir, address = workdir, f"127.0.0.1:{free_port()}"
@@ -61,7 +61,7 @@ class Job:
         )
 
     def ends(self, *numbers):
-        """Waits for these; times count from now."""
+        """Waits until these processes end; returns how, with seconds from now."""
         start, ended = time.monotonic(), {}
         while len(ended) < len(numbers):
             assert time.monotonic() - start < runs.PATIENCE
@@ -88,7 +88,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture
 def start(workdir, environment):
-    """Starts the processes; gives them once they have saved a new checkpoint."""
+    """Starts the processes; returns them once they have saved a new checkpoint."""
     started = []
 
     def start(count):
@@ -120,11 +120,11 @@ def test_row_3_a_worker_is_killed(start):
 
 
 def test_row_3_a_worker_is_killed_while_others_wait_for_it_to_save(environment, tmp_path):
-    """3: so too where they learn of it in a collective of Orbax's: no error of the disk's."""
+    """3: the same if they notice it in a collective of Orbax, not reported as a disk error."""
     job = Job(tmp_path / "run", environment, 2, late=1)
     try:
         runs.wait_until(job.late.exists, *job.processes)
-        # The first is in Orbax's barrier once its loop stands still.
+        # Once it logs no more, the first process waits in Orbax's barrier.
         seen = 0
         while seen != (seen := runs.logged(job.workdir)):
             time.sleep(2)
@@ -144,7 +144,7 @@ def test_row_9_a_process_is_stopped(start):
 
 
 def assert_resumes(job):
-    """Ends a job as row 5 says; its first process has gone on from where the job before was."""
+    """Ends a job as in row 5; checks that it had resumed from the last checkpoint before it."""
     job.processes[-1].terminate()
     ends = job.ends(*range(len(job.processes)))
     assert [ended.status for ended in ends] == [42] * len(ends), [e.text[-2000:] for e in ends]

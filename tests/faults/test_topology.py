@@ -1,6 +1,6 @@
-"""Rows 20 and 21: a run goes on with any number of devices or processes as if nothing had changed.
+"""Rows 20 and 21: a run resumes on any number of devices and processes with the same numbers.
 
-Real processes through the command line; the game is `debug` with one scalar line per step.
+These are real processes, started through the command line; they train `debug`, logging each step.
 """
 
 import json
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.faults
 STEPS = 20
 RUN = [
     "debug",
-    # Rounding stays rounding: see tests/parallel_run.py; and in a large batch a ReLU may tip.
+    # tests/support/parallel_run.py explains epsilon. In a larger batch, rounding would more often
+    # change the sign of a ReLU's input.
     "train.batch_size=8",
     "optim.epsilon=1e-4",
     "log.every_steps=1",
@@ -58,7 +59,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def straight(cache, tmp_path_factory):
-    """One process, one device, never interrupted."""
+    """A run of one process on one device, never interrupted."""
     workdir = tmp_path_factory.mktemp("straight") / "run"
     train(cache, workdir, STEPS)
     return workdir
@@ -75,7 +76,7 @@ def state(workdir):
     return {jax.tree_util.keystr(path): np.asarray(leaf, np.float64) for path, leaf in leaves}
 
 
-def assert_same_game(a, b):
+def assert_same_run(a, b):
     assert differing(state(a), state(b)) == []
     lines = [
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -86,7 +87,7 @@ def assert_same_game(a, b):
         for key in ("loss/d", "loss/g", "logits/real", "grad_norm/d", "grad_norm/g"):
             assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-6), (one["step"], key)
     pictures = [np.array(Image.open(workdir / "samples" / "20.png"), int) for workdir in (a, b)]
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # rounding to 8 bits may tip
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # rounding to 8 bits may differ
     assert pictures[0].std() > 1
 
 
@@ -97,14 +98,16 @@ def test_20_21_resume_on_4_2_1_devices_then_by_2_processes(straight, cache, tmp_
     assert f"resuming {workdir} from step 5" in said
     assert "from step 10" in train(cache, workdir, 15)
     assert "from step 15" in train(cache, workdir, STEPS, processes=2)
-    assert_same_game(straight, workdir)
+    assert_same_run(straight, workdir)
 
 
 @pytest.mark.parametrize("processes, form", [(2, "pmap"), (4, "shard_map")])
-def test_21_any_number_of_processes_plays_the_same_game(straight, cache, tmp_path, processes, form):
+def test_21_any_number_of_processes_computes_the_same_run(
+    straight, cache, tmp_path, processes, form
+):
     workdir = tmp_path / "run"
     train(cache, workdir, STEPS, processes=processes, form=form)
-    assert_same_game(straight, workdir)
+    assert_same_run(straight, workdir)
 
 
 def test_the_comparison_sees_another_order_of_the_data(straight, cache, tmp_path):
@@ -115,4 +118,4 @@ def test_the_comparison_sees_another_order_of_the_data(straight, cache, tmp_path
     finally:
         RUN.remove("seed=1")
     with pytest.raises(AssertionError):
-        assert_same_game(straight, workdir)
+        assert_same_run(straight, workdir)

@@ -1,4 +1,4 @@
-"""Row 37 of the fault matrix: what comes from elsewhere is read, never run."""
+"""Row 37 of the fault matrix: files from elsewhere are read, never executed."""
 
 import io
 import os
@@ -23,7 +23,7 @@ MARK = "was-run"
 
 
 class Evil:
-    """Unpickled by anything that runs pickles, makes a file."""
+    """Creates a file when it is unpickled by code that executes pickles."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -87,7 +87,7 @@ def sagan(*words):
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_row_37_weights_that_are_not_weights_are_refused(tmp_path, make, name):
-    """Row 37: malicious pickle, tar with `../`, wrong weights hash: refused, nothing is run."""
+    """Row 37: malicious pickle, tar with `../`, wrong weights hash: refused, not executed."""
     pictures, weights = tmp_path / "pictures", tmp_path / "weights"
     for folder in (pictures, weights):
         folder.mkdir()
@@ -105,7 +105,7 @@ def test_row_37_weights_that_are_not_weights_are_refused(tmp_path, make, name):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """A work directory with code in it, under every name that something might look for."""
+    """A work directory with code in it, under every name that might be imported."""
     folder = tmp_path / "run"
     for name in ("config", "get_config", "model", "evil/data", "evil/__init__", "sitecustomize"):
         path = folder / f"{name}.py"
@@ -129,7 +129,7 @@ def workdir(tmp_path):
 def test_row_37_nothing_beside_a_checkpoint_is_executed(
     workdir, tmp_path, monkeypatch, capsys, change, status, says
 ):
-    """Row 37 and Security: eval and sample read config.json; code beside it is never run."""
+    """Row 37 and Security: eval and sample read config.json; code beside it is never executed."""
     from sagan import cli
 
     monkeypatch.chdir(tmp_path)
@@ -149,7 +149,7 @@ def test_row_37_nothing_beside_a_checkpoint_is_executed(
 
 
 def test_any_text_gives_a_config_or_one_error():
-    """Row 37, the side of text: overrides, JSON and trees made by hypothesis."""
+    """Row 37, for text: overrides, JSON and trees made by hypothesis."""
     program = Path(__file__).parents[1] / "tools" / "fuzz_config.py"
     words = [sys.executable, str(program), "--examples", "150"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""What each kind of file becomes, pixel by pixel, against the table's words in plain numpy."""
+"""What each kind of file becomes, pixel by pixel, compared with the documented table in numpy."""
 
 import io
 
@@ -175,7 +175,7 @@ def test_content_decides_and_other_formats_are_refused(tmp_path):
 
 
 def test_what_may_be_otherwise_later_is_no_bad_image(tmp_path):
-    """A file that cannot be opened must stop the run, or the order would depend on the moment."""
+    """A file that cannot be opened must stop the run: replacing it would depend on the moment."""
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
     for name, says in (

@@ -7,7 +7,7 @@ import pytest
 
 from sagan.cli import launch as launch_cli
 from sagan.config import presets
-from sagan.launch import planning as launch
+from sagan.launch import planning
 
 _PRESET = """
     from sagan.config import Config, TrainConfig
@@ -52,4 +52,4 @@ def run_launch(here):
 @pytest.fixture
 def plan(here):
     """The plan of `sagan launch ...`, nothing started."""
-    return lambda *words: launch.plan_for(_parse(*words))
+    return lambda *words: planning.plan_for(_parse(*words))

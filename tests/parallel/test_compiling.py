@@ -1,4 +1,4 @@
-"""What a training compiles: its step, once, ahead of time; nothing moves to the host unasked."""
+"""Training compiles its step once, ahead of time, and makes no implicit transfers."""
 
 import functools
 

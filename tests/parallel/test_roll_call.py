@@ -1,4 +1,4 @@
-"""The roll call with threads and real sockets: who came, who did not, and strangers."""
+"""The roll call, with threads and real sockets: who joined, who did not, and strangers."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ def address():
 
 
 def gather(address, numbers, total, seconds=20.0, delay=0.0, totals=None):
-    """Lets these processes call; gives how each ended, in order."""
+    """Lets processes with these numbers call; returns the outcome of each, in order."""
     ends: list[str | None] = [None] * len(numbers)
 
     def one(place, number):
@@ -74,18 +74,17 @@ def test_strangers_and_the_dead_do_not_count(address):
 
 def test_a_number_twice_and_another_size_are_named(address):
     ends = gather(address, [0, 1, 1], 3)
-    assert ends[0] == f"two processes say they are 1 of 3 at {address}"
+    assert "1 of 3" in ends[0] and address in ends[0]
     assert ends[1] == ends[2] == ends[0]
     ends = gather(address, [0, 1], 2, 3.0, totals={1: 5})
-    assert ends == [f"a process says it is 1 of 5; this job at {address} has 2"] * 2
+    assert all("1 of 5" in end and address in end for end in ends)
 
 
 def test_many_missing_are_counted():
-    assert roll_call.missing(64, [0]) == (
-        "1 of 64 processes joined; missing 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, …"
-    )
+    text = roll_call.missing(64, [0])
+    assert "1 of 64" in text and ", 16, …" in text and "17" not in text
 
 
 def test_an_address_without_a_port():
-    with pytest.raises(JoinError, match="'pod-0'; needed: host:port"):
+    with pytest.raises(JoinError, match="'pod-0'.*host:port"):
         roll_call.call("pod-0", 2, 1, 1.0)

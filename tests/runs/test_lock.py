@@ -1,4 +1,4 @@
-"""Who may train in a work directory, when the holder lives, is gone, or cannot be asked."""
+"""Who may train in a work directory whose holder lives, is gone, or is on another machine."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from sagan.runs import lock
 
 
 def write(path, **changes):
-    """Writes a lock of a process elsewhere, which cannot be asked whether it lives."""
+    """Writes a lock of a process on another machine, which cannot be looked up."""
     owner = {"token": "other", "run": "theirs", "host": "far", "pid": 7, "place": "there"}
     path.write_text(json.dumps(owner | changes))
 
@@ -51,7 +51,7 @@ def test_a_dead_holder_on_this_machine_is_replaced_at_once(tmp_path, capsys):
 
 
 def test_another_process_of_the_same_number_is_not_the_holder(tmp_path, capsys):
-    """As in containers, where the trainer is number 1 each time."""
+    """In containers, for example, the trainer is always process 1."""
     write(tmp_path / lock.NAME, place=lock._place(), pid=os.getpid(), born=1)
     with lock.Lock(tmp_path, "mine", 600):
         pass
@@ -61,7 +61,7 @@ def test_another_process_of_the_same_number_is_not_the_holder(tmp_path, capsys):
 def test_a_holder_elsewhere_that_renews_is_left_alone(tmp_path):
     path = tmp_path / lock.NAME
     write(path)
-    os.utime(path, (1, 1))  # our clock says that it is decades old
+    os.utime(path, (1, 1))  # by this machine's clock, it is decades old
     done = threading.Event()
 
     def renew():
@@ -71,7 +71,7 @@ def test_a_holder_elsewhere_that_renews_is_left_alone(tmp_path):
     thread = threading.Thread(target=renew)
     thread.start()
     try:
-        with pytest.raises(lock.LockedError, match="host far, process 7"):
+        with pytest.raises(lock.LockedError, match="far.*7"):
             with lock.Lock(tmp_path, "mine", 120):
                 pass
     finally:
@@ -82,15 +82,14 @@ def test_a_holder_elsewhere_that_renews_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("stamp", [1, 2**32])
 def test_a_holder_elsewhere_that_stands_still_is_replaced(tmp_path, stamp, capsys):
-    """Whichever way the clock jumped; only if it is also old, sooner than the whole time."""
+    """This holds whichever way the clock jumped; a lock that looks old is watched more briefly."""
     write(tmp_path / lock.NAME)
     os.utime(tmp_path / lock.NAME, (stamp, stamp))
     start = time.monotonic()
     with lock.Lock(tmp_path, "mine", 2):
         waited = time.monotonic() - start
     assert waited >= (0.5 if stamp == 1 else 2)
-    assert "locked by host far, process 7" in (text := capsys.readouterr().err)
-    assert "took over" in text
+    assert "host far, process 7" in capsys.readouterr().err
 
 
 def test_it_is_renewed(tmp_path):
@@ -118,5 +117,14 @@ def test_a_process_whose_directory_was_taken_over_ends(tmp_path):
         time.sleep(0.02)
     write(path)
     _, text = process.communicate(timeout=30)
-    assert process.returncode == 4 and "taken over by host far, process 7" in text
+    assert process.returncode == 4 and "host far, process 7" in text
     assert json.loads(path.read_text())["token"] == "other"
+
+
+def test_it_is_released_when_the_process_ends_itself(tmp_path):
+    program = (
+        "import pathlib, sys; from sagan.parallel import processes; from sagan.runs import lock\n"
+        "lock.Lock(pathlib.Path(sys.argv[1]), 'mine', 600).__enter__(); processes.exit_now(42)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 42
+    assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,8 @@
-"""`sagan`, with one of its parts held up: where a signal or a kill then comes is no chance.
+"""Runs `sagan`, stopping at a known place, so that a test can send a signal exactly there.
 
-Run: python blocked.py PLACE FLAG SECONDS [WORDS of sagan …]. When PLACE is reached first, the
-file FLAG appears and the process stays there for SECONDS, in C and without Python's lock, as a
-compilation does.
+Run: python blocked.py PLACE FLAG SECONDS [WORDS of sagan …]. When PLACE is reached for the first
+time, the file FLAG appears and the process stays there for SECONDS. It waits in C without
+Python's global lock, as a compilation does.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ def hold(module, name, flag: Path, seconds: int, when=lambda *_: True):
     def held(*args, **kwargs):
         if not flag.exists() and when(*args):
             flag.touch()
-            # Returns early when a signal is handled; a compilation would not.
+            # Unlike a compilation, sleep returns early when a signal is handled.
             left = seconds
             while left:
                 left = ctypes.CDLL(None).sleep(left)
@@ -31,25 +31,24 @@ def main() -> None:
     place, flag, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     from sagan import cli
     from sagan.evaluation import checkpoints
+    from sagan.files import images
     from sagan.parallel.devices import Devices
-    from sagan.runs import checkpoint, manifest
-    from sagan.tasks.gan import grids, sample
-    from sagan.training import loop as train
+    from sagan.runs import checkpoint, logs, manifest
 
     if place == "compile":
         hold(Devices, "compile", flag, seconds)
-    elif place == "step":  # between steps, with some unsaved
-        hold(train._Run, "_move_on", flag, seconds, lambda run: run.step == 8)
+    elif place == "step":  # between steps, some of which are not saved
+        hold(logs.Scalars, "write", flag, seconds, lambda _, step, *__: step == 8)
     elif place == "evaluation":
         hold(checkpoints, "score_run", flag, seconds)
     elif place == "sample":
-        hold(grids, "draw", flag, seconds, lambda *args: args[-1] == 10)
-    elif place == "save":  # all bytes of step 10 are written, and not yet committed
+        hold(images, "save", flag, seconds, lambda path, *_: path.stem == "10")
+    elif place == "save":  # all bytes of step 10 are written, but not committed
         hold(manifest, "write", flag, seconds, lambda folder: folder.name.startswith("10."))
     elif place == "before saving":
         hold(checkpoint.Checkpoints, "save", flag, seconds, lambda _, step, *__: step == 10)
     elif place == "load":  # an evaluator that has chosen step 5
-        hold(sample, "load", flag, seconds, lambda workdir, step: step == 5)
+        hold(checkpoint, "pick", flag, seconds, lambda workdir, step: step == 5)
     else:
         raise ValueError(place)
     sys.argv[1:] = sys.argv[4:]

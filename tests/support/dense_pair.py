@@ -1,7 +1,7 @@
 """Two small networks for tests of the loop, which should not wait for large ones to be traced.
 
-They are used as `model.name=dense_pair`, as a user's own module would be. They have every kind of
-state: tables with a row per class, batch statistics, and spectrally normalised kernels.
+They are used as `model.name=support.dense_pair`, as a user's own module would be. They have every
+kind of state: tables with a row per class, batch statistics, and spectrally normalised kernels.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Small valid image files of every kind; PNGs byte by byte, by the PNG specification alone."""
+"""Makes small valid image files of every kind; PNGs byte by byte, from the specification."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ def _chunk(name, data):
 
 
 def png(samples, depth, kind, palette=None, trns=None, exif=None):
-    """Writes samples (H, W) or (H, W, channels), each of `depth` bits, as they are."""
+    """Returns a PNG of samples (H, W) or (H, W, channels) with `depth` bits each."""
     samples = np.asarray(samples)
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1)
@@ -35,12 +35,12 @@ def png(samples, depth, kind, palette=None, trns=None, exif=None):
 
 
 def orientation(number):
-    """Writes EXIF with this orientation: one little-endian TIFF directory of one entry."""
+    """Returns EXIF with this orientation: a little-endian TIFF directory with one entry."""
     return b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, number, 0)
 
 
 def huge_png(side):
-    """Writes a whole PNG of one colour, `side` pixels each way, in a few kilobytes."""
+    """Returns a complete PNG of one colour, `side` pixels square, of a few kilobytes."""
     head = struct.pack(">IIBBBBB", side, side, 1, GREY, 0, 0, 0)
     rows = zlib.compressobj(9)
     line = bytes(1 + (side + 7) // 8)
@@ -50,7 +50,7 @@ def huge_png(side):
 
 
 def pillow(samples, name, mode="RGB", **options):
-    """Writes samples through Pillow."""
+    """Returns a file with these samples, written by Pillow."""
     file = io.BytesIO()
     Image.fromarray(np.asarray(samples, np.uint8), mode="RGB" if mode == "P" else None).convert(
         mode
@@ -59,7 +59,7 @@ def pillow(samples, name, mode="RGB", **options):
 
 
 def seeds(name, side=9):
-    """Lists small valid files of one format, of every mode it has."""
+    """Returns small valid files of one format, one for each of its modes."""
     random = np.random.default_rng(0)
 
     def noise(*shape, limit=256):
@@ -98,7 +98,7 @@ def seeds(name, side=9):
 
 
 def _bmp_rle(side):
-    """Writes a grey BMP with run-length coding: rows of one run each."""
+    """Returns a grey BMP with run-length encoding, one run per row."""
     table = b"".join(bytes((n, n, n, 0)) for n in range(256))
     data = b"".join(bytes((side, 20 * n, 0, 0)) for n in range(side)) + b"\0\1"
     head = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(data), 0, 0, 256, 0)

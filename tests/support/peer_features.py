@@ -1,6 +1,6 @@
-"""How fast torch-fidelity's Inception network goes here, beside ours:
+"""Measures how fast torch-fidelity's Inception network runs here, to compare with ours:
 
-sagan bench --parts features --beside "python tests/peer_features.py"
+sagan bench --parts features --beside "python tests/support/peer_features.py"
 
 64 images of 32 px at a time; random weights, since speed does not depend on them. The last line
 is JSON.
@@ -17,10 +17,10 @@ BATCH, REPEATS = 64, 5
 
 
 def declare_operators():
-    """Lets torchvision load also where its compiled operators do not; no network here uses them.
+    """Lets torchvision load even if its compiled operators do not, which no network here uses.
 
-    Its Python part registers shapes for two of them, so these need to be declared first.
-    Returns: what must live as long as torchvision is used.
+    Its Python code registers shapes for two operators, which must be declared first.
+    Returns: an object to keep for as long as torchvision is used.
     """
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):

@@ -1,4 +1,4 @@
-"""Two small networks with no normalisation, as `model.name=plain_pair`; D may have batch norm."""
+"""Two small networks without normalisation, for `model.name=support.plain_pair`."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Images of which one is white, and two small networks that give NaN now and then."""
+"""A data set with one white image, and two small networks that sometimes return NaN."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ NUM, WHITE, BATCH = 40, 17, 8
 
 
 class Noise:
-    """Images of noise; the one numbered WHITE is white all over."""
+    """Images of noise, except that image WHITE is all white."""
 
     class_names, key = ("all",), "poisoned-1"
 
@@ -29,7 +29,7 @@ class Noise:
 
 
 class Generator(nn.Module):
-    """Gives NaN for latents far out, in training; `g_channels=1` says that it does."""
+    """Returns NaN for extreme latents in training, if `ill` (`g_channels=1`)."""
 
     size: int
     ill: bool
@@ -42,7 +42,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Gives NaN for images that are white all over."""
+    """Returns NaN for images that are all white."""
 
     @nn.compact
     def __call__(self, image, label, *, train):
@@ -70,6 +70,6 @@ def build(config, axis_name=None, axis_index_groups=None, platform=None):
 
 
 def bad_steps(steps, updates=1, seed=0):
-    """Lists the steps, counted from 1, one of whose batches has the white image."""
+    """Lists the steps, from 1, with the white image in one of their batches."""
     images = order(seed, NUM, 0, steps * updates * BATCH).reshape(steps, -1)
     return [step for step, batch in enumerate(images, start=1) if WHITE in batch]

@@ -1,4 +1,4 @@
-"""Real runs of the debug preset as processes, and what makes two of them the same run."""
+"""Runs the debug preset in real processes, and compares two runs bit for bit."""
 
 import json
 import os
@@ -15,16 +15,14 @@ OVERRIDES = [
     "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
     "checkpoint.keep=10",
 ]  # fmt: skip
-SMALL = ["model.name=dense_pair", "checkpoint.statistics_batches=1"]
-HERE = Path(__file__).parent
-PATIENCE = 300  # seconds for anything at all: machines are busy
+SMALL = ["model.name=support.dense_pair", "checkpoint.statistics_batches=1"]
+TESTS = Path(__file__).parents[1]
+PATIENCE = 300  # seconds to wait for anything; generous, for a busy machine
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
-    """One device, quick compiles, modules beside this one, and every cache under `cache`."""
-    path = os.pathsep.join(
-        filter(None, (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")))
-    )
+    """Returns variables for one device, fast compiles, test modules, and caches under `cache`."""
+    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     return os.environ | {
         "PYTHONPATH": path,
         "XLA_FLAGS": "",
@@ -36,7 +34,7 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 
 
 def command(workdir: Path, *words: str) -> list[str]:
-    """Trains the debug preset as it is."""
+    """Returns the command that trains the debug preset."""
     return [
         *(sys.executable, "-m", "sagan", "train", "debug", *OVERRIDES, *words),
         *("--workdir", str(workdir)),
@@ -44,19 +42,19 @@ def command(workdir: Path, *words: str) -> list[str]:
 
 
 def small(workdir: Path, *words: str) -> list[str]:
-    """Trains networks whose tracing costs little: each start costs a third."""
+    """Returns the command for small networks, with which a start takes a third of the time."""
     return command(workdir, *SMALL, *words)
 
 
 def finish(words: list[str], environment: dict[str, str], status: int = 0):
-    """Runs a process to its end and wants this exit status."""
+    """Runs a process to its end and requires this exit status."""
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == status, f"exit {done.returncode}: {done.stderr[-4000:]}"
     return done
 
 
 def wait_until(condition, *processes: subprocess.Popen) -> None:
-    """Waits until `condition()`, while all of `processes` live."""
+    """Waits until `condition()`; fails if one of `processes` ends before."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         for process in processes:
@@ -72,7 +70,7 @@ def logged(workdir: Path) -> int:
 
 
 def lines(workdir: Path) -> list[dict[str, float]]:
-    """Reads the scalars, without those that tell how long things took."""
+    """Reads the scalars, without those that measure time."""
     text = (workdir / "metrics.jsonl").read_text()
     found = [json.loads(line, parse_constant=_no_json) for line in text.splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in found]
@@ -83,7 +81,7 @@ def _no_json(word: str) -> None:
 
 
 def leaves(workdir: Path, step: int, item: str):
-    """Restores one part of a checkpoint as it lies there."""
+    """Restores one item of a checkpoint as it was saved."""
     with ocp.PyTreeCheckpointer() as reader:
         path = (workdir / "checkpoints" / str(step) / item).absolute()
         tree = reader.metadata(path).item_metadata.tree
@@ -93,7 +91,7 @@ def leaves(workdir: Path, step: int, item: str):
 
 
 def assert_same(a: Path, b: Path, steps=(10, 20), but: tuple[str, ...] = ()) -> None:
-    """Two runs have the same states, samples and scalars (except `but`), bit for bit."""
+    """Requires equal states, samples and scalars (except `but`) of two runs, bit for bit."""
     for step in steps:
         for item in ("state", "sampler"):
             assert same_bits(leaves(a, step, item), leaves(b, step, item)) == []

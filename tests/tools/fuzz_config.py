@@ -1,7 +1,7 @@
-"""Whatever is typed or found in a file: a config that survives JSON, or one ConfigError.
+"""Any overrides, JSON or tree must give a config that survives JSON, or a ConfigError.
 
-`python tests/tools/fuzz_config.py --examples 2000`. A process of its own, because the checks that
-the test session adds to every dataclass would come before the package's.
+Run: python tests/tools/fuzz_config.py --examples 2000. It runs in its own process, because the type
+checks that the test session adds to every dataclass would be reached before the package's own.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TREE = st.recursive(
 
 @st.composite
 def nearly_configs(draw):
-    """A config as nested dicts with some of its fields replaced, renamed or gone."""
+    """A config as nested dicts, with some fields replaced, renamed or dropped."""
     tree = dataclasses.asdict(Config())
     for key in draw(st.lists(st.sampled_from(KEYS), max_size=3)):
         section, _, name = key.rpartition(".")
@@ -55,7 +55,7 @@ def nearly_configs(draw):
 
 
 def survives(make):
-    """Calls; a config must come back from JSON as it went, and only ConfigError may be raised."""
+    """Calls `make`: a config must survive JSON unchanged, and only ConfigError may be raised."""
     try:
         config = make()
     except ConfigError as error:

@@ -31,7 +31,7 @@ _NUMBERS = (0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 32, 64, 127, 128, 255, 256, 257
 
 
 def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """Makes a damaged file of a whole one, by one to three kinds of damage."""
+    """Damages a file in one to three ways."""
     out = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         kind = chance.choice(("flip", "flip", "cut", "splice", "header", "header", "repeat"))

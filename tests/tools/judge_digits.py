@@ -1,10 +1,11 @@
-"""Judges a run on the digits: does a classifier read them, and are they many and new?
+"""Judges samples of a run on the digits: are they readable, diverse, and not copies?
 
 Run: python tests/tools/judge_digits.py WORKDIR [--step N]
 
-A support vector machine fitted on the real digits reads 100 samples of each class; the mean
-distance between samples of a class is set against that of the real class; and the distance to the
-nearest training image against that of the real test images (copies would be far below it).
+A support vector machine, fitted on the real digits, classifies 100 samples of each class. The
+mean distance between samples of a class is divided by that of real images of the class. The
+distance to the nearest training image is compared with that of real test images: for copies it
+would be much smaller.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Kills a debug run again and again, and compares what comes of it with an uninterrupted one.
+"""Kills a debug run many times, and compares the resumed run with an uninterrupted one.
 
 Run: python tests/tools/kill_many.py --count 100
 
-Each kill is a SIGKILL at a random moment: most while it steps and saves (every second step), the
-rest anywhere since its start. The same command follows each. A run that reaches its end is
-compared, state, samples and scalars bit for bit, and another one begins until all kills are made.
+Each kill is a SIGKILL at a random moment: most while the run steps and saves (every second step),
+the others at any moment since its start. The same command then resumes it. The state, samples and
+scalars of a finished run are compared bit for bit. New runs start until all kills are made.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _START_SECONDS = 12.0
 
 
 def kill_once(words: list[str], environment: dict[str, str], moments: random.Random) -> str:
-    """Starts the command and kills it; gives where the kill hit, or `finished`."""
+    """Starts the command and kills it; returns what it was doing, or `finished`."""
     workdir = Path(words[-1])
     anywhere, delay = moments.random() < _ANYWHERE, moments.random()
     saved = (checkpoint.steps(workdir) or [0])[-1]
@@ -46,7 +46,7 @@ def kill_once(words: list[str], environment: dict[str, str], moments: random.Ran
     )
 
     def stepping() -> bool:
-        path = workdir / "metrics.jsonl"  # a start cuts off what is after its first step
+        path = workdir / "metrics.jsonl"  # a start removes lines of later steps
         written = path.exists() and path.stat().st_mtime_ns != before
         return written and runs.logged(workdir) > saved
 
@@ -70,10 +70,10 @@ def kill_once(words: list[str], environment: dict[str, str], moments: random.Ran
 def kill_many(
     count: int, seed: int, folder: Path, environment: dict[str, str], command=runs.command
 ) -> Counter[str]:
-    """Makes `count` kills; raises AssertionError if a run that was killed differs.
+    """Kills `count` times; raises AssertionError if a killed run differs from `straight`.
 
     Args:
-      command: gives the words of a run from its work directory and overrides.
+      command: makes the command of a run from its work directory and overrides.
     """
     straight = folder / "straight"
     runs.finish(command(straight, *_WORDS), environment)
@@ -105,7 +105,7 @@ def main() -> None:
         "--small", action="store_true", help="networks that start and step faster: more states"
     )
     args = parser.parse_args()
-    # Each start compiles and computes as little as it can.
+    # One thread per process makes starts on a few cores faster.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         environment = runs.environment(Path(folder) / "cache")

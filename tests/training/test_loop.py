@@ -15,8 +15,8 @@ import pytest
 from support.runs import OVERRIDES, assert_same, command, environment, lines
 
 from sagan import cli
-from sagan.bench import flops
-from sagan.evaluation import checkpoints
+from sagan.evaluation import evaluate
+from sagan.parallel import chips
 from sagan.runs import checkpoint
 from sagan.tasks.gan import sampler
 from sagan.tasks.gan import step as train_step
@@ -147,7 +147,7 @@ def test_what_cannot_be_scored_is_refused_before_training(tmp, capsys):
 
 
 def test_images_of_other_classes_are_another_run(straight):
-    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight).checkpoint, set)
+    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight), set)
     checkpoints.require_classes(20, ("hue0", "hue1", "hue2", "hue3"))
     with pytest.raises(checkpoint.CheckpointError, match=r"hue3 \(4\); .* now of a, b \(2\)"):
         checkpoints.require_classes(20, ("a", "b"))
@@ -188,7 +188,13 @@ def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics
         return original(config, ema, stats, batches=batches)
 
     monkeypatch.setattr(sampler, "refresh", refresh)
-    words = ["train", "debug", "model.name=dense_pair", "train.steps=2", "sample.every_steps=2"]
+    words = [
+        "train",
+        "debug",
+        "model.name=support.dense_pair",
+        "train.steps=2",
+        "sample.every_steps=2",
+    ]
     words += ["checkpoint.every_steps=2", "optim.ema_decay=0.0", "optim.ema_start_step=0"]
     assert cli.main([*words, "--workdir", str(tmp / "sheets")]) == 0
     assert {p.name for p in (tmp / "sheets" / "samples").iterdir()} == {"0.png", "2.png"}
@@ -201,18 +207,16 @@ def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics
 
 
 def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
-    monkeypatch.setitem(flops.PEAK_FLOPS, jax.devices()[0].device_kind, 1e12)
+    monkeypatch.setitem(chips.CHIPS, jax.devices()[0].device_kind, chips.Chip(1e12))
     workdir = tmp / "scored"
     words = [
         "train", "debug", "train.steps=8", "checkpoint.every_steps=2", "checkpoint.keep=1",
         "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64", "sample.every_steps=0",
         "checkpoint.statistics_batches=1", "--workdir", str(workdir),
     ]  # fmt: skip
-    scored, original = [], checkpoints.score_run
+    scored, original = [], evaluate.run
     monkeypatch.setattr(
-        checkpoints,
-        "score_run",
-        lambda w, *a, **kw: scored.append(kw["step"]) or original(w, *a, **kw),
+        evaluate, "run", lambda w, **kw: scored.append(kw["step"]) or original(w, **kw)
     )
     assert cli.main(words) == 0
     assert scored == [2, 4, 6, 8]

@@ -17,8 +17,8 @@ from sagan.training.nonfinite import Diverged, History
 
 DENSE = replace(
     CONFIG,
-    data={"name": "poisoned", "flip": False},
-    model={"name": "poisoned", "num_classes": None},
+    data={"name": "support.poisoned", "flip": False},
+    model={"name": "support.poisoned", "num_classes": None},
     train={"batch_size": BATCH, "d_steps_per_g_step": 1},
 )
 WATCHED = ("loss/d", "loss/g", "loss/penalty", "grad_norm/d", "grad_norm/g")

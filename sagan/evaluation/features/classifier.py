@@ -98,12 +98,12 @@ def load(
     )
     recipe = recipe or _small_cnn.recipe(len(images), min(images.shape[1:3]))
     network = _small_cnn.SmallCnn(classes, recipe)
-    data_sha256 = _data_sha256(images, labels)
+    data_sha256 = _sha256({"images": images, "labels": labels.astype("<i4")})
     params, accuracy = _trained(images, labels, network, seed, data_sha256)
     params, accuracy = arrays.broadcast((params, np.float64(accuracy)))
     fingerprint = {
         "features": NAME,
-        "weights_sha256": _weights_sha256(params),
+        "weights_sha256": _sha256(_flat(params)),
         "data_sha256": data_sha256,
         "recipe": f"{_small_cnn.RECIPE_VERSION}, seed {seed}",
         "image_size": f"{images.shape[1]}x{images.shape[2]}",
@@ -191,14 +191,6 @@ def _write(path: Path, params: dict, accuracy: float) -> None:
 
 def _flat(params: dict) -> dict[str, np.ndarray]:
     return {str(key): np.asarray(value) for key, value in flatten_dict(params, sep="/").items()}
-
-
-def _data_sha256(images: np.ndarray, labels: np.ndarray) -> str:
-    return _sha256({"images": images, "labels": labels.astype("<i4")})
-
-
-def _weights_sha256(params: dict) -> str:
-    return _sha256(_flat(params))
 
 
 def _sha256(parts: Mapping[str, np.ndarray]) -> str:

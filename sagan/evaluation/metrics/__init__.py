@@ -103,7 +103,7 @@ def _ours() -> Mapping[str, Metric]:
 
 
 def _rows(module_name: str) -> tuple[Metric, ...]:
-    """Returns the metrics of one of our files, or of a module outside."""
+    """Returns the metrics of a file in this folder, or of a module outside."""
     module = plugins.load("metrics", module_name, field="metrics")
     rows = getattr(module, "METRICS", ())
     if not rows or not all(isinstance(row, Metric) for row in rows):
@@ -122,7 +122,7 @@ def names() -> list[str]:
 def find(wanted: Sequence[str]) -> list[Metric]:
     """Returns the metrics of these names, each once, in the order given.
 
-    A name is that of a metric, or of a module outside, which stands for all metrics in it.
+    A name is that of a metric, or of a module, which stands for all metrics in it.
 
     Raises: ConfigError for an unknown name, a module without metrics, or no name at all.
     """
@@ -136,9 +136,6 @@ def find(wanted: Sequence[str]) -> list[Metric]:
 
 
 def _outside(name: str) -> tuple[Metric, ...]:
-    if "." not in name and name in plugins.names("metrics"):
-        known = ", ".join(metric.name for metric in _rows(name))
-        raise ConfigError(f"{name!r} is not a metric but a file with several: {known}")
     try:
         return _rows(name)
     except ConfigError as error:

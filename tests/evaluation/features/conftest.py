@@ -1,9 +1,11 @@
-"""Random weights in every kind of file, and the libraries that read them independently of us."""
+"""Random weights in every kind of file, and the libraries that read them independently."""
 
 import tarfile
 
 import numpy as np
 import pytest
+from support import peer_cases
+from support.inception_names import graph_name
 
 GRAPH_NAME = "classify_image_graph_def.pb"
 
@@ -31,19 +33,7 @@ def pytorch_fid(torchvision):
 @pytest.fixture(scope="session")
 def images():
     """8 images of 32 px whose brightness, contrast, colours and scales differ."""
-    return make_images(8, 32, 32)
-
-
-def make_images(number, height, width, seed=0):
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    out = np.empty((number, height, width, 3))
-    for i in range(number):
-        pitch, turn, phase = rng.uniform(2, 16), rng.uniform(0, np.pi), rng.uniform(0, 6.3, 3)
-        wave = (np.cos(turn) * rows + np.sin(turn) * columns)[..., None] * 2 * np.pi / pitch
-        noise = rng.normal(size=(height, width, 3)) * rng.uniform(0, 40)
-        out[i] = rng.uniform(30, 220, 3) + rng.uniform(10, 100) * np.sin(wave + phase) + noise
-    return np.clip(out, 0, 255).astype(np.uint8)
+    return peer_cases.images(8, 32, 32)
 
 
 @pytest.fixture(scope="session")
@@ -121,51 +111,6 @@ def frozen_graph(state_dict):
     constant("softmax/weights", state_dict["fc.weight"].numpy().T)
     constant("softmax/biases", state_dict["fc.bias"].numpy())
     return graph.SerializeToString()
-
-
-_STEM = {"1a_3x3": "conv", "2a_3x3": "conv_1", "2b_3x3": "conv_2", "3b_1x1": "conv_3"}
-_STEM["4a_3x3"] = "conv_4"
-_BLOCKS = ["5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"]
-_TOWERS = {
-    "branch1x1": "conv",
-    "branch_pool": "tower_2/conv",
-    "branch5x5_1": "tower/conv",
-    "branch5x5_2": "tower/conv_1",
-    "branch7x7_1": "tower/conv",
-    "branch7x7_2": "tower/conv_1",
-    "branch7x7_3": "tower/conv_2",
-    "branch7x7dbl_1": "tower_1/conv",
-    "branch7x7dbl_2": "tower_1/conv_1",
-    "branch7x7dbl_3": "tower_1/conv_2",
-    "branch7x7dbl_4": "tower_1/conv_3",
-    "branch7x7dbl_5": "tower_1/conv_4",
-    "branch7x7x3_1": "tower_1/conv",
-    "branch7x7x3_2": "tower_1/conv_1",
-    "branch7x7x3_3": "tower_1/conv_2",
-    "branch7x7x3_4": "tower_1/conv_3",
-    "branch3x3": "conv",
-    "branch3x3_1": "tower/conv",
-    "branch3x3_2": "tower/conv_1",
-    "branch3x3_2a": "tower/mixed/conv",
-    "branch3x3_2b": "tower/mixed/conv_1",
-    "branch3x3dbl_1": "tower_1/conv",
-    "branch3x3dbl_2": "tower_1/conv_1",
-    "branch3x3dbl_3": "tower_1/conv_2",
-    "branch3x3dbl_3a": "tower_1/mixed/conv",
-    "branch3x3dbl_3b": "tower_1/mixed/conv_1",
-}
-
-
-def graph_name(torch_name):
-    """What the frozen graph calls one of PyTorch's layers, as torch-fidelity's converter says."""
-    if torch_name.startswith("Conv2d_"):
-        return _STEM[torch_name.removeprefix("Conv2d_")]
-    block, branch = torch_name.removeprefix("Mixed_").split(".")
-    index = _BLOCKS.index(block)
-    tower = _TOWERS[branch]
-    if block == "6a":
-        tower = tower.replace("tower_1", "tower")
-    return f"mixed_{index}/{tower}" if index else f"mixed/{tower}"
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Scores of CIFAR-10's test images against its training images: ours, and what others say.
+"""Scores of CIFAR-10's test images against its training images, compared with live peers.
 
 Both sides start from the same PNG files and the same random weights, so reading, resizing,
-network and statistics are all compared at once. 500 images of each split.
+network and statistics are all compared at once, on 500 images of each split. It takes minutes, so
+it runs by `pytest -m peers` alone; `test_goldens.py` compares with stored numbers.
 """
 
 import importlib.machinery
@@ -12,13 +13,13 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
+from support.small_kid import SUBSET_SIZE
 
-from sagan.evaluation import evaluate
+from sagan.evaluation import ScoreSpec, image_files, reference
 from sagan.evaluation.features import inception
-from sagan.evaluation.metrics import kid
 
 NUM_IMAGES = 500
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.peers]
 
 
 def relative(got, wanted):
@@ -46,7 +47,7 @@ def folders(tmp_path_factory):
 
 
 def ours(folders, weights, metrics, resizer, monkeypatch):
-    """Scores by the same call as `sagan eval --images`; and the features it saw on the way."""
+    """Returns scores of the same call as `sagan eval --images`, and the features it computed."""
     seen = {"train": {}, "test": {}}
     splits = iter(("train", "test"))  # the real side comes first
 
@@ -70,14 +71,14 @@ def ours(folders, weights, metrics, resizer, monkeypatch):
     module.__spec__ = importlib.machinery.ModuleSpec("recording_network", None)
     module.load = lambda **choices: Recording(inception.load(**choices))
     monkeypatch.setitem(sys.modules, "recording_network", module)
-    result = evaluate.run_images(
-        str(folders / "test"),
-        str(folders / "train"),
+    spec = ScoreSpec(
         metrics=metrics,
         features="recording_network",
+        reference=str(folders / "train"),
         weights=weights,
         resizer=resizer,
     )
+    result = image_files.score_images(reference.open_images(str(folders / "test")), spec)
     features = {
         split: {name: np.concatenate(parts) for name, parts in found.items()}
         for split, found in seen.items()
@@ -87,7 +88,7 @@ def ours(folders, weights, metrics, resizer, monkeypatch):
 
 
 def fidelity(folders, weights, torch):
-    """The same by torch-fidelity's own command path; and the features it saw."""
+    """Returns the same of torch-fidelity's own command."""
     torch_fidelity = pytest.importorskip("torch_fidelity")
     base = pytest.importorskip(
         "torch_fidelity.feature_extractor_inceptionv3"
@@ -120,7 +121,7 @@ def fidelity(folders, weights, torch):
         fid=True,
         kid=True,
         prc=True,
-        kid_subset_size=NUM_IMAGES // 2,
+        kid_subset_size=SUBSET_SIZE,
         cuda=False,
         cache=False,
         save_cpu_ram=True,  # no worker processes
@@ -139,9 +140,7 @@ def fidelity(folders, weights, torch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_scores_equal_torch_fidelitys(folders, weight_files, torch, torchvision, monkeypatch):
-    monkeypatch.setattr(kid, "SUBSET_SIZE", NUM_IMAGES // 2)
-    monkeypatch.setattr(kid, "MIN_IMAGES", NUM_IMAGES // 2)
-    metrics = ("fid", "is", "kid", "pr", "sfid", "fid_768")
+    metrics = ("fid", "is", "support.small_kid", "pr", "sfid", "fid_768")
     got, features = ours(folders, weight_files["pth"], metrics, "tf", monkeypatch)
     wanted, peer_features = fidelity(folders, weight_files["pth"], torch)
     names = {"pool": "2048", "pool_768": "768", "logits_unbiased": "logits_unbiased"}

@@ -1,17 +1,21 @@
-"""Forms of attention: against full attention, its gradient, and a mask written down by hand."""
+"""The forms of attention, compared with full attention and with a mask written as a loop."""
 
 import functools
 import itertools
-import types
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan.bench import flops
 from sagan.models.layers import attend
 from sagan.models.layers.attention import SelfAttention
+from sagan.parallel import flops
+from sagan.parallel.platform import Platform
+
+NVIDIA = Platform("gpu", "NVIDIA H100 80GB HBM3", "9.0")
+FLASH = functools.partial(attend.flash, implementation="xla")
 
 
 @functools.cache
@@ -22,9 +26,13 @@ def _maps(size, pooled=True, channels=(3, 5)):
     return [jax.random.normal(k, (2, n, n, c)) for k, (n, c) in zip(keys, shapes, strict=True)]
 
 
-def _with_gradient(form, block, maps):
+def _form(form, block=0):
+    return functools.partial(attend.gather, form, block)
+
+
+def _with_gradient(attention, maps):
     def loss(*maps):
-        out = attend.gather(form, block, *maps)
+        out = attention(*maps)
         return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
 
     gradients, out = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*maps)
@@ -38,110 +46,94 @@ def _close(found, expected, atol=2e-5):
 
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("chunk_scores", [1, 100, 16 * 37, 1 << 20])
-def test_memory_efficient_equals_full(monkeypatch, pooled, chunk_scores):
-    """With chunks of one query, chunks that do not divide, and a single one."""
-    monkeypatch.setattr(attend, "_CHUNK_SCORES", chunk_scores)
+def test_memory_efficient_equals_full(pooled, chunk_scores):
+    """With chunks of one query, chunks that do not divide the map, and a single chunk."""
+    chunked = functools.partial(attend.memory_efficient, chunk_scores=chunk_scores)
     maps = _maps(8, pooled)
-    _close(_with_gradient("memory_efficient", 0, maps), _with_gradient("full", 0, maps))
+    _close(_with_gradient(chunked, maps), _with_gradient(_form("full"), maps))
 
 
-def _penalty(form):
+def _penalty(attention):
     def gradient_norm(*maps):
-        out = jax.grad(lambda *m: (attend.gather(form, 0, *m) ** 2).sum(), (0, 1, 2))(*maps)
+        out = jax.grad(lambda *m: (attention(*m) ** 2).sum(), (0, 1, 2))(*maps)
         return sum((x**2).sum() for x in out)
 
     return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*_maps(4))
 
 
-def test_memory_efficient_has_the_second_gradient_that_penalties_need():
-    _close(_penalty("memory_efficient"), _penalty("full"), atol=2e-3)
+@pytest.mark.parametrize("attention", [attend.memory_efficient, FLASH])
+def test_exact_forms_have_the_second_gradient_that_penalties_need(attention):
+    _close(_penalty(attention), _penalty(_form("full")), atol=2e-3)
 
 
-def test_gradients_of_chunks_add_up_in_float32(monkeypatch):
-    monkeypatch.setattr(attend, "_CHUNK_SCORES", 64)  # one query each: 256 terms, all positive
+def test_gradients_of_chunks_are_added_in_float32():
     maps = [x.astype(jnp.bfloat16) for x in _maps(16)]
+    # One query in each chunk: 256 terms, all positive.
+    chunked = functools.partial(attend.memory_efficient, chunk_scores=64)
 
-    def by_value(form, maps):
-        return jax.jit(jax.grad(lambda v: attend.gather(form, 0, *maps[:2], v).sum()))(maps[2])
+    def by_value(attention, maps):
+        return jax.jit(jax.grad(lambda v: attention(*maps[:2], v).sum()))(maps[2])
 
-    found = by_value("memory_efficient", maps)
-    exact = by_value("full", [x.astype(jnp.float32) for x in maps])
+    found = by_value(chunked, maps)
+    exact = by_value(_form("full"), [x.astype(jnp.float32) for x in maps])
     assert found.dtype == jnp.bfloat16
     assert float(jnp.abs(found / exact - 1).max()) < 0.006  # half a unit of bfloat16: 0.004
 
 
-@pytest.fixture
-def cudnn(monkeypatch):
-    """An NVIDIA GPU by name; what cuDNN is asked for is done by jax's own formulation."""
-    device = types.SimpleNamespace(compute_capability="9.0")
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    theirs, asked = jax.nn.dot_product_attention, []
-
-    def attention(query, key, value, *, scale, implementation):
-        assert implementation == "cudnn"
-        assert query.ndim == 4 and query.shape[2] == 1
-        asked.append(query.shape[3])
-        return theirs(query, key, value, scale=scale, implementation="xla")
-
-    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
-    return types.SimpleNamespace(device=device, asked=asked)
+def _shapes(function, *maps):
+    """Returns the shapes of all arrays that a function computes."""
+    found = re.findall(r"\w\d+\[([\d,]+)\]", str(jax.make_jaxpr(function)(*maps)))
+    return [tuple(map(int, shape.split(","))) for shape in found]
 
 
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize(("channels", "width"), [((3, 5), 8), ((8, 32), 32), ((17, 16), 24)])
-def test_flash_equals_full_and_gives_cudnn_widths_that_it_does(
-    monkeypatch, cudnn, pooled, channels, width
-):
-    monkeypatch.setattr(attend, "_FLASH_DTYPES", (jnp.float32,))  # where equality is to be seen
+def test_flash_equals_full_and_gives_cudnn_widths_that_it_takes(pooled, channels, width):
     maps = _maps(8, pooled, channels)
-    _close(_with_gradient("flash", 0, maps), _with_gradient("full", 0, maps), atol=1e-4)
-    assert set(cudnn.asked) == {width}
+    _close(_with_gradient(FLASH, maps), _with_gradient(_form("full"), maps), atol=1e-4)
+    with_a_head = {shape for shape in _shapes(FLASH, *maps) if shape[2:3] == (1,)}
+    assert {
+        (2, 64, 1, width),
+        (2, len(maps[1][0].reshape(-1, channels[0])), 1, width),
+    } <= with_a_head
 
 
-def test_flash_has_the_second_gradient_that_penalties_need(monkeypatch, cudnn):
-    monkeypatch.setattr(attend, "_FLASH_DTYPES", (jnp.float32,))
-    _close(_penalty("flash"), _penalty("full"), atol=2e-3)
-    assert cudnn.asked
-
-
-def test_flash_where_it_cannot_be(monkeypatch, cudnn):
-    def used(*, dtype=jnp.bfloat16, channels=(8, 32)):
-        cudnn.asked.clear()
-        maps = [x.astype(dtype) for x in _maps(8, True, channels)]
-        found = attend.gather("flash", 0, *maps)
-        asked = bool(cudnn.asked)
-        full = attend.gather("full", 0, *maps)
-        np.testing.assert_allclose(found.astype(float), full.astype(float), atol=0.05)
-        return asked
-
-    assert used()
-    assert not used(dtype=jnp.float32)
-    assert not used(channels=(8, 136))
-    for capability in ("7.5", "gfx942"):
-        cudnn.device.compute_capability = capability
-        assert not used()
-    cudnn.device.compute_capability = "12.0"
-    assert used()
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert not used()
+@pytest.mark.parametrize(
+    ("platform", "dtype", "channels", "expected"),
+    [
+        (NVIDIA, jnp.bfloat16, 32, True),
+        (NVIDIA, jnp.float16, 128, True),
+        (NVIDIA, jnp.float32, 32, False),
+        (NVIDIA, jnp.bfloat16, 136, False),
+        (Platform("gpu", "", "12.0"), jnp.bfloat16, 32, True),
+        (Platform("gpu", "", "7.5"), jnp.bfloat16, 32, False),
+        (Platform("gpu", "", "gfx942"), jnp.bfloat16, 32, False),
+        (Platform("tpu", "", ""), jnp.bfloat16, 32, False),
+        (Platform("cpu", "", ""), jnp.bfloat16, 32, False),
+    ],
+)
+def test_where_cudnn_has_flash(platform, dtype, channels, expected):
+    assert attend.has_flash(channels, dtype, platform) is expected
+    if not expected:  # then it is computed in chunks
+        maps = [x.astype(dtype) for x in _maps(8, True, (8, channels))]
+        found = attend.gather("flash", 0, *maps, platform)
+        np.testing.assert_array_equal(found, attend.gather("memory_efficient", 0, *maps))
 
 
 @pytest.fixture
 def cudnn_by_name(monkeypatch):
-    """jax takes cuDNN for present, so that calls of it can be traced and lowered."""
+    """Makes jax believe that cuDNN is there, so that calls of it can be traced and lowered."""
     calls = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
     monkeypatch.setattr(calls, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(calls, "check_compute_capability", lambda _: True)
     monkeypatch.setattr(calls, "is_cuda_compute_capability_equal", lambda _: False)
-    monkeypatch.setattr(attend, "has_flash", lambda *_: True)
 
 
 def test_flash_calls_cudnn_and_its_arithmetic_is_counted(cudnn_by_name):
     maps = [x.astype(jnp.bfloat16) for x in _maps(8, True, (8, 32))]
 
     def loss(*maps):
-        return (attend.gather("flash", 0, *maps).astype(jnp.float32) ** 2).sum()
+        return (attend.gather("flash", 0, *maps, NVIDIA).astype(jnp.float32) ** 2).sum()
 
     gradient = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*maps)
     text = gradient.lower(lowering_platforms=("cuda",)).as_text()
@@ -172,8 +164,8 @@ def test_memory_grows_with_the_image_not_with_its_square():
         assert found[1] < 8 * found[0]
 
 
-# Which keys a query sees, written as loops over positions.
 def _sees(form, block, size, pooled, query, key):
+    """Returns whether a query looks at a key, from the description of the local forms."""
     (row, column), (key_row, key_column) = query, key
     step = 2 if pooled else 1
     if form == "local_1d":
@@ -225,7 +217,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("form", "block", "size", "pooled"), CASES)
-def test_local_forms_see_what_they_should(form, block, size, pooled):
+def test_local_forms_look_at_the_keys_that_they_should(form, block, size, pooled):
     maps = _maps(size, pooled)
     expected, seen = _by_mask(form, block, maps)
     np.testing.assert_allclose(attend.gather(form, block, *maps), expected, atol=1e-5)
@@ -239,41 +231,40 @@ def test_local_forms_see_what_they_should(form, block, size, pooled):
 @pytest.mark.parametrize("pooled", [True, False])
 def test_a_block_that_covers_everything_is_full_attention(form, pooled):
     maps = _maps(8, pooled)
-    expected = _with_gradient("full", 0, maps)
+    expected = _with_gradient(_form("full"), maps)
     for block in (8, 16, 30):
-        _close(_with_gradient(form, block, maps), expected)
+        _close(_with_gradient(_form(form, block), maps), expected)
 
 
 @pytest.mark.parametrize(
     ("form", "block", "size", "pooled", "text"),
     [
-        ("local_2d", 6, 16, True, "multiples of 4"),
-        ("local_2d", 3, 16, False, "multiples of 2"),
-        ("local_2d", 12, 16, True, "divisors of 16"),
-        ("local_1d", 12, 16, True, "its square divides 16 x 16"),
-        ("local_1d", 4, 16, True, "whole pairs of rows, 32 positions"),
-        ("local_1d", 0, 16, True, "multiples of 4"),
+        ("local_2d", 6, 16, True, "6.*16 x 16.*4"),
+        ("local_2d", 3, 16, False, "3.*16 x 16.*2"),
+        ("local_2d", 12, 16, True, "12.*16 x 16"),
+        ("local_1d", 12, 16, True, "12.*16 x 16"),
+        ("local_1d", 4, 16, True, "4.*16 x 16.*32"),
+        ("local_1d", 0, 16, True, "0.*16 x 16.*4"),
     ],
 )
-def test_blocks_that_do_not_fit(form, block, size, pooled, text):
+def test_blocks_that_do_not_fit_are_refused(form, block, size, pooled, text):
     with pytest.raises(ValueError, match=text):
         attend.gather(form, block, *_maps(size, pooled))
 
 
-def test_unknown_form():
-    with pytest.raises(
-        ValueError, match="'dense'; allowed: auto, full, memory_efficient, flash, local_1d"
-    ):
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match="dense") as error:
         attend.gather("dense", 4, *_maps(4))
+    assert all(form in str(error.value) for form in attend.FORMS)
 
 
-def test_auto_changes_at_64_px(monkeypatch):
-    asked = []
-    monkeypatch.setattr(attend, "_memory_efficient", lambda q, *_: asked.append(q.shape[1]) or q)
-    for size in (32, 64):
+def test_auto_is_full_below_64_px_and_memory_efficient_from_there_on():
+    def program(form, size):
         maps = [jax.ShapeDtypeStruct((1, n, n, 8), "float32") for n in (size, size // 2, size // 2)]
-        jax.eval_shape(lambda *m: attend.gather("auto", 0, *m), *maps)
-    assert asked == [64]
+        return str(jax.make_jaxpr(_form(form))(*maps))
+
+    assert program("auto", 32) == program("full", 32) != program("memory_efficient", 32)
+    assert program("auto", 64) == program("memory_efficient", 64) != program("full", 64)
 
 
 @pytest.mark.parametrize("variant", ["released", "paper"])

@@ -1,10 +1,11 @@
-"""Gradients of shared parameters against numpy, in types that cannot hold the sum."""
+"""Gradients of broadcast parameters against numpy, in types that cannot hold the sum."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sagan.models.layers.share import share
+
+from sagan.models.layers.broadcast import broadcast_parameter
 
 SHAPE = (2, 5, 7, 3)
 
@@ -15,10 +16,10 @@ def test_value_and_gradient(rows, dtype):
     rng = np.random.default_rng(0)
     row = jnp.asarray(rng.standard_normal((rows, 1, 1, 3)), jnp.float32)
     weights = rng.standard_normal(SHAPE).astype(np.float32)
-    y = share(row, SHAPE, dtype)
+    y = broadcast_parameter(row, SHAPE, dtype)
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, np.broadcast_to(jnp.asarray(row, dtype), SHAPE))
-    gradient = jax.grad(lambda row: (weights * share(row, SHAPE, dtype)).sum())(row)
+    gradient = jax.grad(lambda row: (weights * broadcast_parameter(row, SHAPE, dtype)).sum())(row)
     exact = np.asarray(jnp.asarray(weights, dtype), float).sum((1, 2), keepdims=True)
     exact = exact if rows == 2 else exact.sum(0, keepdims=True)
     assert gradient.dtype == jnp.float32
@@ -26,16 +27,18 @@ def test_value_and_gradient(rows, dtype):
 
 
 def test_ones_are_counted_in_bfloat16():
-    """In bfloat16 257 is 256."""
-    count = jax.grad(lambda x: share(x, (1, 257, 1, 1), jnp.bfloat16).astype(jnp.float32).sum())
+    """In bfloat16, 257 ones would sum to 256."""
+    count = jax.grad(
+        lambda x: broadcast_parameter(x, (1, 257, 1, 1), jnp.bfloat16).astype(jnp.float32).sum()
+    )
     assert count(jnp.zeros((1, 1, 1, 1))).item() == 257
 
 
 def test_second_derivatives():
-    """As in penalties on gradients."""
+    """Gradient penalties need them."""
 
     def cubed(row):
-        return (share(row, SHAPE, jnp.float32) ** 3).sum()
+        return (broadcast_parameter(row, SHAPE, jnp.float32) ** 3).sum()
 
     row = jnp.arange(1.0, 4).reshape(1, 1, 1, 3)
     second = jax.grad(lambda row: (jax.grad(cubed)(row) ** 2).sum())(row)

@@ -1,4 +1,4 @@
-"""Batch norm against torch, by class and over devices."""
+"""Batch norm against torch, conditioned on classes and vectors, and over devices."""
 
 import functools
 
@@ -51,6 +51,24 @@ def test_classes_have_no_effect_at_first_and_their_own_rows_later():
     moved, _ = apply(variables | {"params": changed}, x, label)
     np.testing.assert_allclose(moved[1:3], 2 * first[1:3] + 1, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(moved[::3], first[::3])
+
+
+def test_a_vector_gives_gain_and_bias_by_linear_maps():
+    x, layer = _x(), NORM(None)
+    vector = jax.random.normal(jax.random.key(1), (4, 5))
+    variables = layer.init(jax.random.key(0), x, vector, train=True)
+    maps = {name: leaf["kernel"] for name, leaf in variables["params"].items()}
+    assert {name: kernel.shape for name, kernel in maps.items()} == {
+        "scale": (5, 8),
+        "bias": (5, 8),
+    }
+    apply = functools.partial(layer.apply, variables, train=True, mutable=["batch_stats"])
+    y, _ = apply(x, vector)
+    plain, _ = NORM(None).init_with_output(jax.random.key(0), x, None, train=True)
+    gain, bias = (vector @ maps[name] for name in ("scale", "bias"))
+    expected = plain * (1 + gain)[:, None, None] + bias[:, None, None]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(apply(x, jnp.zeros((4, 5)))[0], plain, atol=1e-6)
 
 
 def test_evaluation_uses_the_stored_statistics():

@@ -14,7 +14,7 @@ from sagan.tasks.gan.penalties import PENALTIES
 
 PLAIN = replace(
     CONFIG,
-    model={"name": "plain_pair"},
+    model={"name": "support.plain_pair"},
     data={"flip": False},
     train={"d_steps_per_g_step": 1},
     optim={"ema_start_step": 0},

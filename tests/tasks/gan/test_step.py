@@ -203,7 +203,7 @@ def test_updates_in_a_loop_are_the_unrolled_ones():
 
 def test_accumulation_equals_the_large_batch_but_for_batch_statistics():
     """A pair of networks without batch norm, from outside, makes the very same updates."""
-    config = replace(ONE_UPDATE, model={"name": "plain_pair"})
+    config = replace(ONE_UPDATE, model={"name": "support.plain_pair"})
     whole, _ = play(config, 1)
     parts, _ = play(replace(config, train={"accumulate_steps": 2}), 1)
     for player in ("g", "d"):  # Adam's first moment is the gradient here, beta1 being 0

@@ -1,8 +1,10 @@
-"""Trainings that a benchmark starts, and that no program outlives it."""
+"""Child processes of a benchmark: trainings that are started, and that none outlives it."""
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from support import dense_pair
 
 from sagan import data
-from sagan.bench import programs, start
+from sagan.bench import children, start
+from sagan.bench.setup import words_with_data
 from sagan.config import ConfigError, presets
 
 
@@ -18,10 +21,10 @@ def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
     """Two, with one cache: the second finds the step that the first has compiled."""
     popen, asked = subprocess.Popen, []
 
-    def noted(command, **how):
-        folder = Path(how["env"]["JAX_COMPILATION_CACHE_DIR"])
+    def noted(command, **options):
+        folder = Path(options["env"]["JAX_COMPILATION_CACHE_DIR"])
         asked.append(any(folder.glob("*program*")))
-        return popen(command, **how)
+        return popen(command, **options)
 
     monkeypatch.setattr(subprocess, "Popen", noted)
     monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parent))
@@ -40,8 +43,8 @@ def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
         ["imagenet128", "data.dir=/nowhere", "data.name=synthetic"],
     ],
 )
-def test_a_start_is_told_of_data_that_a_training_takes(words):
-    told = start._with_data(words)
+def test_a_start_gets_data_that_a_training_accepts(words):
+    told = words_with_data(words)
     config = presets.load(told[0], told[1:])
     assert config.data.name == "synthetic"
     source = data.load(config.data, config.model.image_size)
@@ -49,18 +52,18 @@ def test_a_start_is_told_of_data_that_a_training_takes(words):
     assert data.resolve(config, source).model.num_classes == classes
 
 
-def test_a_start_that_has_its_data_is_not_told_more():
-    assert start._with_data(["debug", "seed=3"]) == ["debug", "seed=3"]
+def test_a_start_that_has_its_data_gets_no_more_overrides():
+    assert words_with_data(["debug", "seed=3"]) == ["debug", "seed=3"]
 
 
-def test_no_program_outlives_an_error():
-    with pytest.raises(KeyError), programs.started(["sleep", "60"]) as process:
+def test_no_child_outlives_an_error():
+    with pytest.raises(KeyError), children.started(["sleep", "60"]) as process:
         raise KeyError
-    assert process.returncode == -signal.SIGKILL and programs._running == []
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("how", ["signal.SIG_DFL", "signal.SIG_IGN"])
-def test_a_bench_that_is_told_to_stop_takes_its_programs_with_it(how, tmp_path):
+def test_a_benchmark_that_is_told_to_stop_ends_its_children(how, tmp_path):
     """Also one that will not end by itself."""
     pid = tmp_path / "pid"
     inner = (
@@ -68,8 +71,8 @@ def test_a_bench_that_is_told_to_stop_takes_its_programs_with_it(how, tmp_path):
         f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     outer = (
-        "import sys; from sagan import cli; from sagan.bench import beside, programs\n"
-        f"beside.run = lambda *_, **__: programs.run([sys.executable, '-c', {inner!r}])\n"
+        "import sys; from sagan import cli; from sagan.bench import beside, children\n"
+        f"beside.run = lambda *_, **__: children.run([sys.executable, '-c', {inner!r}])\n"
         "cli.main(['bench', 'debug', '--beside', 'other'])"
     )
     process = subprocess.Popen([sys.executable, "-c", outer])
@@ -89,6 +92,28 @@ def test_a_bench_that_is_told_to_stop_takes_its_programs_with_it(how, tmp_path):
 
 
 def test_a_start_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(start, "_with_data", list)
-    with pytest.raises(ConfigError, match="ended with 2: .*no prepared 'cifar10' there"):
+    monkeypatch.setattr(start, "words_with_data", list)
+    with pytest.raises(ConfigError, match="ended with 2: .*cifar10"):
         start.measure(["cifar10", "data.dir=/nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("does", "status"), [("sys.exit(42)", 42), ("os.kill(os.getpid(), 9)", 137)]
+)
+def test_a_request_to_stop_reaches_a_child_that_saves(does, status, tmp_path):
+    begun = tmp_path / "begun"
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: {does})\n"
+        f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    )
+
+    def ask():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert children.run_saving([sys.executable, "-c", program]) == status
+    thread.join()
