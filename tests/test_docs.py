@@ -45,7 +45,7 @@ PICTURES = [*SMALL, "model.image_size=8", "model.attention=8", "model.attention_
 SMALLER = {
     "sagan train digits seed=1": [*DIGITS, "train.steps=1"],
     "sagan train folder": PICTURES,
-    "sagan train debug": ["train.steps=1", "train.batch_size=8"],
+    "sagan train debug": [*TINY, "train.steps=1", "sample.every_steps=0"],
     "sagan train": DIGITS,
     "sagan check folder": PICTURES,
     "sagan launch": ["--dry-run"],
