@@ -69,7 +69,7 @@ def _explain(error: Exception) -> int:
     traceback.print_exception(error)
     if meaning is None:
         return exit_codes.CRASH
-    print(f"sagan: {meaning.said}", file=sys.stderr)
+    print(f"sagan: {meaning.text}", file=sys.stderr)
     return meaning.status
 
 

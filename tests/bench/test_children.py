@@ -28,7 +28,7 @@ def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", noted)
     monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parent))
-    words = ["cifar10", "data.dir=/nowhere", "model.name=dense_pair", "train.batch_size=4"]
+    words = ["cifar10", "data.dir=/nowhere", "model.name=support.dense_pair", "train.batch_size=4"]
     found = start.measure(words)  # the data is not there: synthetic images
     assert asked == [False, True]
     assert found["again_over_first"] == found["again"] / found["first"] > 0

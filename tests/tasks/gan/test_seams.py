@@ -139,7 +139,7 @@ def test_batch_statistics_of_the_discriminator_keep_real_and_generated_images_ap
     first = start.d.params["first"]
 
     def features(image):
-        return jax.nn.relu(image.reshape(8, -1) @ first["kernel"] + first["bias"])
+        return jax.nn.relu(image.reshape(8, -1) @ first["kernel"] + first["bias"][None])
 
     # The running mean starts at 0 and moves halfway to each of the two batches, real ones first.
     a, b = features(real).mean(0), features(generate(start.g.params, 1)).mean(0)
