@@ -14,6 +14,7 @@ from sagan.evaluation import checkpoints as scoring
 from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.parallel import processes
+from sagan.parallel.platform import Platform, current
 from sagan.runs.logs import Scalars
 from sagan.training.dispatch import plan
 from sagan.training.phase import Phase
@@ -22,11 +23,17 @@ from sagan.training.speed import detail
 from sagan.training.stop import Preempted
 
 
-def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
+def run(
+    config: Config,
+    workdir: Path,
+    source: Source | None = None,
+    hardware: Platform | None = None,
+) -> Path:
     """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
 
     Args:
       source: the config's images, if they are open already.
+      hardware: what to train as if on; None: what this process has.
 
     Returns:
       The path of the last picture of samples.
@@ -40,7 +47,7 @@ def run(config: Config, workdir: Path, source: Source | None = None) -> Path:
       Diverged: too many steps were not finite, or the run has collapsed.
     """
     config, source = resolve(config, source)
-    with prepare(config, workdir, source) as parts:
+    with prepare(config, workdir, source, hardware or current()) as parts:
         return Loop(parts).run()
 
 

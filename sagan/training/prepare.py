@@ -16,8 +16,9 @@ from sagan.config import Config
 from sagan.data import Source
 from sagan.data.pipeline import Feed, Pipeline, decode
 from sagan.evaluation import Scorer, ScoreSpec
-from sagan.parallel import platform, processes
+from sagan.parallel import processes
 from sagan.parallel.devices import Devices, check_split, compile_in_background
+from sagan.parallel.platform import Platform
 from sagan.runs import checkpoint, recovery
 from sagan.runs.checkpoint import Checkpoints
 from sagan.runs.lock import Lock
@@ -91,12 +92,13 @@ def require_divisible(config: Config, devices: Devices) -> None:
 
 
 @contextlib.contextmanager
-def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
+def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -> Iterator[Parts]:
     """Opens everything that training needs, and closes it at the end of the block.
 
     Args:
       config: resolved.
       source: its images.
+      hardware: decides how many steps a dispatch runs, and which peak the speed is compared with.
 
     Raises: as `training.run`.
     """
@@ -133,7 +135,7 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
         pipeline = Pipeline(Feed.of(config, task.batches_per_step), source, devices)
         program = dispatch.bind(task, decoder_of(config))
         program = devices.compile(program, Pipeline.BATCH_AXIS)
-        on_cpu = platform.current().backend == "cpu"
+        on_cpu = hardware.backend == "cpu"
         per_dispatch = 1 if on_cpu else config.train.steps_per_dispatch
         cadence = Cadence.of(config)
         first = next(dispatch.plan(step, per_dispatch, cadence), None)
@@ -167,7 +169,7 @@ def prepare(config: Config, workdir: Path, source: Source) -> Iterator[Parts]:
             score_at_end=config.eval.at_end,
             state=start,
             health=health,
-            speed=Speed(images_per_step, platform.current()),
+            speed=Speed(images_per_step, hardware),
         )
 
 

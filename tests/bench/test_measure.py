@@ -45,7 +45,15 @@ def test_absent_data_are_replaced_and_named(capsys, tmp_path):
 
 
 def test_the_cost_of_safety_checks_is_turns_and_events(capsys):
-    words = ["bench", "debug", "model.name=support.dense_pair", "--parts", "guard", "--repeats", "2"]
+    words = [
+        "bench",
+        "debug",
+        "model.name=support.dense_pair",
+        "--parts",
+        "guard",
+        "--repeats",
+        "2",
+    ]
     assert cli.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["guard"]
     assert found["share"] == pytest.approx(found["share_by_turns"] + found["share_of_events"])

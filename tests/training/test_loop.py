@@ -6,21 +6,20 @@ import shutil
 import signal
 import subprocess
 import time
-import types
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from support.runs import OVERRIDES, assert_same, command, environment, lines
 
-from sagan import cli
-from sagan.evaluation import evaluate
-from sagan.parallel import chips
+from sagan import cli, tasks
+from sagan.config import presets
+from sagan.parallel.platform import Platform
 from sagan.runs import checkpoint
-from sagan.tasks.gan import sampler
-from sagan.tasks.gan import step as train_step
 from sagan.training import loop as train
+from sagan.training import state
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp):
         command(workdir), env=environment(tmp / "cache"), capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
-    assert f"resuming {workdir} from step" in again.stderr
+    assert str(workdir) in again.stderr.splitlines()[0]
     assert_same(straight, workdir)
 
 
@@ -93,7 +92,7 @@ def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp):
     _, text = process.communicate(timeout=120)
     if process.returncode == 0:
         pytest.fail("the run ended before the signal came")
-    assert process.returncode == 42 and "stopped on request; saved step" in text
+    assert process.returncode == 42, text
     stopped = checkpoint.steps(workdir)[-1]
     assert 2 <= stopped < 20
     again = subprocess.run(command(workdir), env=environment(tmp / "cache"), capture_output=True)
@@ -124,15 +123,15 @@ def test_another_config_in_the_work_directory_ends_in_4(straight, capsys):
     words = ["train", "debug", *OVERRIDES, "seed=5", "optim.beta1=0.5", "--workdir", str(straight)]
     assert cli.main(words) == 4
     text = capsys.readouterr().err
-    assert "holds another run" in text and "seed: 0 -> 5" in text
-    assert "optim.beta1: 0.0 -> 0.5" in text
+    assert "seed: 0 -> 5" in text and "optim.beta1: 0.0 -> 0.5" in text
 
 
 def test_fewer_steps_than_were_made_end_in_4(straight, capsys):
     words = ["train", "debug", *OVERRIDES, "train.steps=10", "--workdir", str(straight)]
     before = (straight / "config.json").read_text()
     assert cli.main(words) == 4
-    assert "is at step 20, beyond train.steps=10" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "20" in text and "train.steps=10" in text
     assert (straight / "config.json").read_text() == before
 
 
@@ -141,33 +140,38 @@ def test_what_cannot_be_scored_is_refused_before_training(tmp, capsys):
     words = ["model.num_classes=none", "eval.at_end=true", "eval.metrics=class_accuracy"]
     words += ["eval.num_images=64", "--workdir", str(workdir)]
     assert cli.main(["train", "debug", *OVERRIDES, *words]) == 2
-    assert "metric class_accuracy needs images with classes" in capsys.readouterr().err
+    assert "class_accuracy" in capsys.readouterr().err
     assert not (workdir / "checkpoints").exists() or not checkpoint.steps(workdir)
     assert not (workdir / "metrics.jsonl").exists()
 
 
 def test_images_of_other_classes_are_another_run(straight):
-    checkpoints = checkpoint.Checkpoints(straight, checkpoint.read_config(straight), set)
+    config = checkpoint.read_config(straight)
+    checkpoints = checkpoint.Checkpoints(straight, config.checkpoint)
     checkpoints.require_classes(20, ("hue0", "hue1", "hue2", "hue3"))
-    with pytest.raises(checkpoint.CheckpointError, match=r"hue3 \(4\); .* now of a, b \(2\)"):
+    with pytest.raises(checkpoint.CheckpointError) as error:
         checkpoints.require_classes(20, ("a", "b"))
+    assert "hue3 (4)" in str(error.value) and "a, b (2)" in str(error.value)
     checkpoints.close()
 
 
-def test_from_a_step_between_dispatches_it_goes_on_by_single_steps(straight, tmp, monkeypatch):
-    """Else no step would ever be due for a save again. Several a dispatch are for accelerators."""
+def test_several_steps_a_dispatch_are_the_same_run_from_any_step(straight, tmp):
+    """Accelerators run several; from a step between two dispatches, single ones come first."""
     workdir = tmp / "between"
     shutil.copytree(straight, workdir)
     for step in (10, 15, 20):
         shutil.rmtree(workdir / "checkpoints" / str(step))
-    accelerator = types.ModuleType("accelerator")
-    accelerator.__getattr__ = functools.partial(getattr, jax)
-    accelerator.default_backend = lambda: "gpu"
-    monkeypatch.setattr(train, "jax", accelerator)
-    words = ["train.steps_per_dispatch=2", "train.steps=8", "log.every_steps=2"]
-    words += ["sample.every_steps=0", "checkpoint.every_steps=2", "--workdir", str(workdir)]
-    assert cli.main(["train", "debug", *OVERRIDES, *words]) == 0
-    assert checkpoint.steps(workdir) == [5, 6, 8]
+    words = ["train.steps_per_dispatch=3", "train.steps=12", "log.every_steps=4"]
+    words += ["sample.every_steps=0", "checkpoint.every_steps=4", "checkpoint.keep=10"]
+    config = presets.load("debug", [*OVERRIDES, *words])
+    train.run(config, workdir, hardware=Platform("gpu", "", ""))
+    assert checkpoint.steps(workdir) == [5, 8, 12]
+    expected = {line["step"]: line for line in lines(straight)}
+    found = {line["step"]: line for line in lines(workdir) if line["step"] > 5}
+    assert sorted(found) == [8, 12]
+    for step, line in found.items():
+        for name in ("loss/d", "loss/g", "grad_norm/g"):
+            assert line[name] == pytest.approx(expected[step][name], rel=1e-2)
 
 
 def test_what_is_no_checkpoint_is_ignored(tmp_path):
@@ -175,51 +179,41 @@ def test_what_is_no_checkpoint_is_ignored(tmp_path):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     (tmp_path / "checkpoints" / "7").write_text("")
     assert checkpoint.steps(tmp_path) == []
-    with pytest.raises(checkpoint.CheckpointError, match="has no complete checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError):
         checkpoint.pick(tmp_path, None)
 
 
-def test_the_first_sheet_is_drawn_from_the_beginning_and_waits_for_no_statistics(tmp, monkeypatch):
-    """By a generator that no step has moved, with statistics of one batch; later ones of all."""
-    refreshed = []
-
-    def refresh(config, ema, stats, *, batches=None, original=sampler.refresh):
-        refreshed.append((batches, jax.device_get(ema)))
-        return original(config, ema, stats, batches=batches)
-
-    monkeypatch.setattr(sampler, "refresh", refresh)
-    words = [
-        "train",
-        "debug",
-        "model.name=support.dense_pair",
-        "train.steps=2",
-        "sample.every_steps=2",
-    ]
-    words += ["checkpoint.every_steps=2", "optim.ema_decay=0.0", "optim.ema_start_step=0"]
-    assert cli.main([*words, "--workdir", str(tmp / "sheets")]) == 0
-    assert {p.name for p in (tmp / "sheets" / "samples").iterdir()} == {"0.png", "2.png"}
-    (first, beginning), (last, end) = refreshed
-    assert first == 1 and last is None
-    config = checkpoint.read_config(tmp / "sheets")
-    drawn = jax.device_get(train_step.init(train_step.build(config, 1)).ema)
-    assert jax.tree.all(jax.tree.map(np.allclose, beginning, drawn))
-    assert not jax.tree.all(jax.tree.map(np.allclose, end, drawn))
+def test_the_first_preview_shows_the_beginning_and_later_ones_what_was_saved(tmp):
+    """Step 0 waits for no statistics: they are those of one batch. Later ones are those of all."""
+    workdir = tmp / "sheets"
+    words = ["train", "debug", "model.name=support.dense_pair", "train.steps=2"]
+    words += ["sample.every_steps=2", "checkpoint.every_steps=2", "optim.ema_decay=0.0"]
+    assert cli.main([*words, "optim.ema_start_step=0", "--workdir", str(workdir)]) == 0
+    assert {p.name for p in (workdir / "samples").iterdir()} == {"0.png", "2.png"}
+    config = checkpoint.read_config(workdir)
+    task = tasks.build(config)
+    start = jax.jit(functools.partial(state.init, task, config.seed))().task
+    expected = {
+        0: task.inference(task.snapshot(start), quick=True),
+        2: task.load_sampler(workdir, 2).variables,
+    }
+    for step, variables in expected.items():
+        with Image.open(workdir / "samples" / f"{step}.png") as picture:
+            found = np.asarray(picture, int)
+        drawn = np.asarray(task.preview(variables, step).picture, int)
+        assert np.abs(found - drawn).max() <= 1  # to rounding
+    different = task.preview(task.inference(task.snapshot(start)), 0).picture
+    assert np.abs(np.asarray(different, int) - found).max() > 1
 
 
-def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
-    monkeypatch.setitem(chips.CHIPS, jax.devices()[0].device_kind, chips.Chip(1e12))
+def test_scores_while_training_and_keeps_the_best(tmp):
     workdir = tmp / "scored"
     words = [
-        "train", "debug", "train.steps=8", "checkpoint.every_steps=2", "checkpoint.keep=1",
-        "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64", "sample.every_steps=0",
-        "checkpoint.statistics_batches=1", "--workdir", str(workdir),
+        "train", "debug", "model.name=support.dense_pair", "train.steps=8", "checkpoint.keep=1",
+        "checkpoint.every_steps=2", "eval.every_steps=2", "eval.at_end=true", "eval.num_images=64",
+        "sample.every_steps=0", "checkpoint.statistics_batches=1", "--workdir", str(workdir),
     ]  # fmt: skip
-    scored, original = [], evaluate.run
-    monkeypatch.setattr(
-        evaluate, "run", lambda w, **kw: scored.append(kw["step"]) or original(w, **kw)
-    )
     assert cli.main(words) == 0
-    assert scored == [2, 4, 6, 8]
     results = {int(p.stem): json.loads(p.read_text()) for p in (workdir / "eval").glob("*.json")}
     assert sorted(results) == [2, 4, 6, 8]
     scores = {step: result["metrics"]["classifier_fid64"] for step, result in results.items()}
@@ -227,19 +221,29 @@ def test_scores_while_training_and_keeps_the_best(tmp, capsys, monkeypatch):
     # When step 8 was saved, the best of the three before it was kept beside it.
     before = min((2, 4, 6), key=lambda step: scores[step])
     assert checkpoint.steps(workdir) == [before, 8]
-    said = capsys.readouterr().err
-    assert " images/s  " in said and "% of peak  d " in said  # live, with the scores between
     out = tmp / "best"
-    assert (
-        cli.main(["sample", str(workdir), "--step", "best", "--num", "1", "--out", str(out)]) == 0
-    )
-    from PIL import Image
-
+    sample = ["sample", str(workdir), "--step", "best", "--num", "1", "--out", str(out)]
+    assert cli.main(sample) == 0
     with Image.open(next(out.iterdir())) as picture:
         assert json.loads(picture.text["sagan"])["step"] == best
 
-    assert cli.main(words) == 0  # the finished command again
-    assert scored == [2, 4, 6, 8]
+    written = {p: p.stat().st_mtime_ns for p in (workdir / "eval").glob("*.json")}
+    assert cli.main(words) == 0  # the finished command again scores nothing
+    assert written == {p: p.stat().st_mtime_ns for p in written}
     (workdir / "eval" / "8.json").unlink()
+    assert cli.main(words) == 0  # but makes up for a score that is missing
+    again = json.loads((workdir / "eval" / "8.json").read_text())
+    assert again["metrics"] == pytest.approx(results[8]["metrics"])
+
+
+def test_scores_are_due_at_steps_of_their_own(tmp):
+    """No cadence has to divide another: what is scored is saved."""
+    workdir = tmp / "odd"
+    words = [
+        "train", "debug", "model.name=support.dense_pair", "train.steps=5", "checkpoint.keep=9",
+        "checkpoint.every_steps=4", "eval.every_steps=3", "eval.num_images=64",
+        "sample.every_steps=0", "checkpoint.statistics_batches=1", "--workdir", str(workdir),
+    ]  # fmt: skip
     assert cli.main(words) == 0
-    assert scored == [2, 4, 6, 8, 8]
+    assert checkpoint.steps(workdir) == [3, 4, 5]
+    assert [p.name for p in (workdir / "eval").glob("[0-9]*.json")] == ["3.json"]

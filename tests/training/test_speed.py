@@ -1,31 +1,37 @@
 """The speed that a training shows while it runs."""
 
 import jax
+import jax.numpy as jnp
 import pytest
-from support.tiny import CONFIG
 
-from sagan.parallel import chips, flops
-from sagan.training import speed as live
+from sagan.parallel import chips
+from sagan.parallel.platform import Platform
+from sagan.training.speed import Speed, detail
+
+KNOWN = next(iter(chips.CHIPS))
 
 
-def test_figures_of_a_chip_that_is_known_and_of_one_that_is_not(monkeypatch):
-    kind, w = jax.devices()[0].device_kind, jax.numpy.ones((10, 10))
-    counted, count = [], flops.matmuls
-    monkeypatch.setattr(flops, "matmuls", lambda jaxpr: counted.append(1) or count(jaxpr))
+def test_figures_of_an_unknown_chip_have_no_share_of_its_peak():
+    speed = Speed(16, Platform("gpu", "a chip of tomorrow", ""))
+    found = speed.figures(3.0, 4, None)  # nothing is counted
+    assert found == {"time/steps_per_second": 3, "time/images_per_second": 48}
+    text = detail(found | {"loss/d": 1.0, "loss/g": -0.5}, ("loss/d", "loss/g"))
+    assert "48 images/s" in text and "d 1.000" in text and "g -0.500" in text and "%" not in text
+
+
+def test_the_share_of_the_peak_is_that_of_the_products_of_a_step():
+    w = jnp.ones((10, 10))
+    traced = []
 
     def program(x):
-        return x @ w  # 2,000 FLOPs
+        traced.append(x)
+        return x @ w  # 2,000 FLOPs, for 4 steps
 
-    speed = live.Speed(CONFIG, per_dispatch=4)
-    assert kind not in chips.CHIPS
-    found = speed.figures(3.0, program, w)
-    # Batches of 8, two updates of the discriminator a step.
-    assert found == {"time/steps_per_second": 3, "time/images_per_second": 48}
-    losses = {"loss/d": 1.0, "loss/g": -0.5}
-    assert live.detail(found | losses) == "48 images/s  d 1.000  g -0.500" and not counted
-    monkeypatch.setitem(chips.CHIPS, kind, chips.Chip(15_000.0))
-    for rate, share in ((3.0, 0.1), (6.0, 0.2)):
-        found = speed.figures(rate, program, w)
-        assert found["time/share_of_peak"] == pytest.approx(share)
-    assert len(counted) == 1
-    assert live.detail(found | losses) == "96 images/s  20.0% of peak  d 1.000  g -0.500"
+    speed = Speed(16, Platform("gpu", KNOWN, ""))
+    for rate in (3e9, 6e9):
+        found = speed.figures(rate, 4, program, w)
+        expected = rate * 500 / chips.CHIPS[KNOWN].peak_flops
+        assert found["time/share_of_peak"] == pytest.approx(expected)
+    assert len(traced) == 1  # and counted once
+    assert "% of peak" in detail(found, ())
+    assert jax.devices()[0].device_kind not in chips.CHIPS

@@ -19,7 +19,7 @@ from sagan.models.layers import spectral
 from sagan.parallel.keys import index_keys
 from sagan.tasks.gan import latents
 
-_STATISTICS_STREAM = 0x57A75  # folded into the key of the seed; training folds in steps
+STATISTICS_STREAM = 0x57A75  # folded into the key of the seed; training folds in steps
 _EXTRA_ITERATIONS = 4
 
 
@@ -52,7 +52,7 @@ def averaged(
       norm's exact mean and variance over the batches.
     """
     weights = _normalized(ema, spectral_stats)
-    key = jax.random.fold_in(jax.random.key(seed), _STATISTICS_STREAM)
+    key = jax.random.fold_in(jax.random.key(seed), STATISTICS_STREAM)
     total = None
     for number in range(batches):
         moments = _moments(model, batch_size, weights, key, jnp.int32(number))

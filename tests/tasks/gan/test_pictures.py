@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import cli
+from sagan import cli, tasks
 from sagan.config import ConfigError
 from sagan.runs import checkpoint
-from sagan.tasks.gan import attention_maps, sample, sampler
+from sagan.tasks.gan import attention_maps, inference, pictures
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,14 @@ def workdir(tmp_path_factory):
     return path
 
 
+def load(workdir):
+    task = tasks.build(checkpoint.read_config(workdir))
+    return task.load_sampler(workdir, checkpoint.pick(workdir, None))
+
+
 @pytest.fixture(scope="module")
 def source(workdir):
-    return sample.load(workdir)
+    return load(workdir)
 
 
 def test_an_image_does_not_depend_on_its_neighbours(source):
@@ -57,11 +62,11 @@ def test_seed_index_and_class_matter(source):
 def test_statistics_are_those_of_many_batches(workdir):
     """The stored mean and variance, once more from activations, by a plain average."""
     config = checkpoint.read_config(workdir)
-    source = sample.load(workdir)
+    source = load(workdir)
     stored = source.variables["batch_stats"]["block1"]["norm1"]["statistics"]
     # The first norm sees the linear layer's output: its statistics follow from z alone.
     kernel, bias = (source.variables["params"]["linear"][n] for n in ("kernel", "bias"))
-    key = jax.random.fold_in(jax.random.key(config.seed), sampler._STATISTICS_STREAM)
+    key = jax.random.fold_in(jax.random.key(config.seed), inference.STATISTICS_STREAM)
     features = []
     for number in range(config.checkpoint.statistics_batches):
         for i in range(config.train.batch_size):
@@ -112,28 +117,29 @@ def test_sheets(workdir, tmp_path, extra, size):
 
 
 @pytest.mark.parametrize(
-    ("extra", "says"),
+    ("extra", "facts"),
     [
-        (["--classes", "7"], "no class '7'; allowed: 0 … 3, or hue0, hue1"),
-        (["--classes", "cat"], "no class 'cat'"),
-        (["--num", "0"], "--num 0; allowed: >= 1"),
-        (["--truncation", "2"], "allowed: (0, 1]"),
-        (["--seed", "-1"], "--seed -1; allowed: 0 … 4294967295"),
-        (["--seed", "4294967296"], "--seed 4294967296; allowed: 0 … 4294967295"),
-        (["--interpolate", "0", "4294967296"], "--interpolate 4294967296; allowed: 0 … 4294967295"),
-        (["--interpolate", "-1", "0"], "--interpolate -1; allowed: 0 … 4294967295"),
+        (["--classes", "7"], ["'7'", "0 … 3", "hue0, hue1"]),
+        (["--classes", "cat"], ["'cat'", "hue0, hue1"]),
+        (["--num", "0"], ["--num 0", ">= 1"]),
+        (["--truncation", "2"], ["2.0", "(0, 1]"]),
+        (["--seed", "-1"], ["--seed -1", "4294967295"]),
+        (["--seed", "4294967296"], ["--seed 4294967296", "4294967295"]),
+        (["--interpolate", "0", "4294967296"], ["--interpolate 4294967296", "4294967295"]),
+        (["--interpolate", "-1", "0"], ["--interpolate -1", "4294967295"]),
     ],
 )
-def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, says):
+def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, facts):
     assert cli.main(["sample", str(workdir), *extra, "--out", str(tmp_path / "o")]) == 2
-    assert says in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert all(fact in text for fact in facts) and not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(
     ("extra", "name", "says"),
     [
-        ([], "three.png", "three.png; allowed: a folder, or with --grid a .png"),
-        (["--grid"], "three.jpg", "three.jpg; allowed: a name ending in .png, or a folder"),
+        ([], "three.png", "--grid"),
+        (["--grid"], "three.jpg", ".png"),
     ],
 )
 def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, name, says):
@@ -157,22 +163,23 @@ def test_maps_are_drawn_of_every_image(workdir, tmp_path, source):
         assert sheet.size == (4 * 132 + 4, 34 * 132 + 4)
     labels = np.arange(34, dtype=np.int32) % 4
     z = source.latents(np.arange(34), 0)
-    (whole,) = sampler.attention_maps(source.config, source.variables, z, labels).values()
-    (last,) = sampler.attention_maps(source.config, source.variables, z[32:], labels[32:]).values()
+    (whole,) = source.attention_maps(z, labels).values()
+    (last,) = source.attention_maps(z[32:], labels[32:]).values()
     np.testing.assert_array_equal(whole[32:], last)
 
 
 def test_a_missing_step_lists_what_there_is(workdir, tmp_path, capsys):
     words = ["sample", str(workdir), "--step", "1", "--out", str(tmp_path / "o")]
     assert cli.main(words) == 4
-    assert "has no step 1; it has: 2" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "step 1" in text and "2" in text
 
 
 def test_interpolation_keeps_its_ends_and_its_length():
     begin, end = np.array([3.0, 0.0]), np.array([0.0, 1.0])
-    np.testing.assert_allclose(sample.slerp(begin, end, 0.0), begin)
-    np.testing.assert_allclose(sample.slerp(begin, end, 1.0), end, atol=1e-12)
-    middle = sample.slerp(begin, end, 0.5)
+    np.testing.assert_allclose(pictures.slerp(begin, end, 0.0), begin)
+    np.testing.assert_allclose(pictures.slerp(begin, end, 1.0), end, atol=1e-12)
+    middle = pictures.slerp(begin, end, 0.5)
     assert np.linalg.norm(middle) == pytest.approx(2)
     assert middle[0] == pytest.approx(middle[1])
 
@@ -193,8 +200,8 @@ def test_no_attention_no_maps(tmp_path, capsys):
     words += ["model.attention=none", "model.attention_d=none", "model.num_classes=none"]
     assert cli.main(words) == 0
     assert cli.main(["sample", str(path), "--attention", "--out", str(tmp_path / "a.png")]) == 2
-    assert "no attention layer" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="unconditional: it has no classes"):
-        sample.load(path).find(["0"])
+    assert "model.attention" in capsys.readouterr().err
+    with pytest.raises(ConfigError):
+        load(path).find(["0"])
     assert cli.main(["sample", str(path), "--num", "2", "--out", str(tmp_path / "o")]) == 0
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["000000.png", "000001.png"]

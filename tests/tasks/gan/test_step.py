@@ -61,7 +61,7 @@ def test_one_step_follows_its_description(played):
     """One update of each player and the average, worked out again without the step's functions."""
     config = replace(ONE_UPDATE, data={"flip": False})
     training = Training(config)
-    start = jax.device_get(training.start())
+    start = jax.tree.map(jnp.asarray, jax.device_get(training.start()))
     images, labels = data.read(data.load(config.data, 8), range(512))
     batch = next(iter(training.pipeline.batches([(0, 1)])))
     chosen = np.asarray(batch["index"])[0, 0]
