@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 from sagan import cli
 from sagan.cli import process
+from sagan.config import as_json, presets
 
 
-def _one_line(capsys):
+def one_line(capsys):
     text = capsys.readouterr().err
     lines = text.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("sagan: "), text
@@ -20,44 +22,57 @@ def _one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "facts"),
     [
-        (["train", "debug", "train.lr=1"], "unknown config key 'train.lr'"),
-        (["train", "debug", "train.steps=many"], "train.steps='many' is not an int"),
-        (["train", "debug", "train.steps=-1"], "train.steps=-1; allowed: >= 1"),
-        (["train", "nowhere"], "no preset named 'nowhere'"),
-        (["train", "nowhere.py"], "config file nowhere.py does not exist"),
-        (["train", "debug", "train.accumulate_steps=3"], "train.batch_size=16 is not divisible"),
-        (["train", "debug", "model.image_size=33"], "model.image_size=33; allowed: 8, 16, 32"),
-        (["train", "folder"], "needs data.dir=FOLDER"),
-        (["train", "folder", "data.dir=/nowhere"], "data.dir=/nowhere is not a folder"),
-        (["train", "cifar10", "data.dir=/nowhere"], "no prepared 'cifar10' there"),
-        (["train", "debug", "train.batch_size=1024"], "fewer than train.batch_size=1024"),
-        (["train", "debug", "model.num_classes=3"], "model.num_classes=3, but synthetic has 4"),
-        (["train", "debug", "train.loss=hing"], "train.loss='hing' is unknown; known: hinge"),
-        (["train", "debug", "train.penalty=gp"], "train.penalty='gp' is unknown; known: r1"),
-        (["train", "debug", "model.name=biggan"], "model.name='biggan' is unknown; known: sagan"),
-        (["train", "debug", "model.attention=5"], "no 5 px feature map"),
-        (["train", "debug", "eval.every_steps=7"], "eval.every_steps=7 is not a multiple of"),
-        (["sample", "x", "--out", "o", "--step", "newest"], "--step newest; allowed: latest"),
-        (["sample", "x", "--out", "o", "--points", "0.5,0.5"], "--points goes with --attention"),
-        (["sample", "x", "--out", "o", "--attention", "--points", "2,0"], "each in [0, 1)"),
+        (["train", "debug", "train.lr=1"], ["train.lr"]),
+        (["train", "debug", "train.stps=1"], ["train.stps", "train.steps"]),
+        (["train", "debug", "train.steps=many"], ["train.steps", "'many'", "int"]),
+        (["train", "debug", "train.steps=-1"], ["train.steps=-1", ">= 1"]),
+        (["train", "nowhere"], ["'nowhere'", "digits"]),
+        (["train", "nowhere.py"], ["nowhere.py"]),
+        (["train", "debug", "train.accumulate_steps=3"], ["train.batch_size=16", "3"]),
+        (["train", "debug", "model.image_size=33"], ["model.image_size=33", "8, 16, 32"]),
+        (["train", "debug", "model.g_chanels=8"], ["model.g_chanels", "g_channels"]),
+        (["train", "folder"], ["data.dir"]),
+        (["train", "folder", "data.dir=/nowhere"], ["data.dir=/nowhere"]),
+        (["train", "cifar10", "data.dir=/nowhere"], ["/nowhere", "'cifar10'"]),
+        (["train", "debug", "train.batch_size=1024"], ["512", "train.batch_size=1024"]),
+        (["train", "debug", "model.num_classes=3"], ["model.num_classes=3", "4"]),
+        (["train", "debug", "train.loss=hing"], ["train.loss='hing'", "hinge"]),
+        (["train", "debug", "train.penalties=gp=1"], ["train.penalties", "gp", "r1"]),
+        (["train", "debug", "train.penalties=r1"], ["train.penalties", "r1"]),
+        (["train", "debug", "optim.beta2=linear:1"], ["optim.beta2", "linear:1"]),
+        (["train", "debug", "model.name=biggan"], ["model.name='biggan'", "sagan"]),
+        (["train", "debug", "task=gam"], ["task='gam'", "gan"]),
+        (["train", "debug", "model.attention=5"], ["model.attention", "5"]),
+        (["sample", "x", "--out", "o", "--points", "0.5,0.5"], ["--points", "--attention"]),
+        (["sample", "x", "--out", "o", "--attention", "--points", "2,0"], ["--points", "2,0"]),
     ],
 )
-def test_mistakes_end_in_2_with_one_line(words, says, capsys, tmp_path, monkeypatch):
+def test_mistakes_end_in_2_with_one_line(words, facts, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 2
-    assert says in _one_line(capsys)
+    line = one_line(capsys)
+    assert all(fact in line for fact in facts), line
     assert list(tmp_path.iterdir()) == []  # nothing was left behind
 
 
-def test_mistakes_come_before_jax_starts(tmp_path):
+def test_a_step_that_is_none_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(as_json.to_json(presets.preset("debug")))
+    words = ["sample", str(tmp_path), "--out", str(tmp_path / "o"), "--step", "newest"]
+    assert cli.main(words) == 2
+    assert "newest" in one_line(capsys)
+
+
+def test_mistakes_are_told_before_anything_slow(tmp_path):
+    """Before training is imported, and a field that no section has before jax is."""
     code = (
         "import sys; from sagan import cli\n"
-        "for words in (['train', 'debug', 'train.lr=1'], ['train', 'folder', 'data.dir=.'],\n"
+        "assert cli.main(['train', 'debug', 'train.lr=1']) == 2\n"
+        "for words in (['train', 'folder', 'data.dir=.'],\n"
         "              ['train', 'debug', 'model.num_classes=3']):\n"
         "    assert cli.main(words) == 2\n"
-        "    assert 'jax' not in sys.modules, words"
+        "    assert 'sagan.training' not in sys.modules, words"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
@@ -65,7 +80,7 @@ def test_mistakes_come_before_jax_starts(tmp_path):
 def test_a_batch_must_divide_over_the_devices(capsys, tmp_path):
     words = ["train", "debug", "train.batch_size=17", "--workdir", str(tmp_path / "run")]
     assert cli.main(words) == 2
-    assert "train.batch_size=17 is not divisible by 2 devices" in _one_line(capsys)
+    assert "train.batch_size=17" in one_line(capsys)
 
 
 def test_dry_run_prints_and_leaves_nothing(capsys, tmp_path, monkeypatch):
@@ -74,25 +89,28 @@ def test_dry_run_prints_and_leaves_nothing(capsys, tmp_path, monkeypatch):
     out = capsys.readouterr().out
     text, _, counts = out.rpartition("}\n")
     assert json.loads(text + "}")["seed"] == 3
-    assert "generator: " in counts and "discriminator: " in counts
+    found = dict(line.split(": ") for line in counts.strip().splitlines())
+    assert set(found) == {"generator", "discriminator"}
+    for text in found.values():  # whole numbers
+        assert re.fullmatch(r"[\d,]+ parameters", text)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_counts_are_the_networks(capsys):
     assert cli.main(["train", "imagenet128_paper", "--dry-run"]) == 2  # its data are absent here
-    assert "no prepared 'imagenet2012'" in capsys.readouterr().err
+    assert "imagenet2012" in capsys.readouterr().err
 
 
 def test_no_work_directory_ends_in_4(capsys, tmp_path):
     assert cli.main(["sample", str(tmp_path), "--out", str(tmp_path / "o")]) == 4
-    assert "is not a work directory: it has no config.json" in _one_line(capsys)
+    assert str(tmp_path) in one_line(capsys)
 
 
 def test_a_work_directory_that_cannot_be_made_ends_in_2(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     words = ["train", "debug", "--workdir", str(tmp_path / "file" / "run")]
     assert cli.main(words) == 2
-    assert "cannot be written" in _one_line(capsys)
+    assert str(tmp_path / "file" / "run") in one_line(capsys)
 
 
 BAD_LABELS = """
@@ -114,7 +132,7 @@ def load(config, image_size, argument):
 """
 
 
-def test_bad_labels_and_bad_images_are_found_before_jax_starts(tmp_path):
+def test_bad_labels_and_bad_images_are_found_before_training_starts(tmp_path):
     (tmp_path / "bad_labels.py").write_text(BAD_LABELS)
     (tmp_path / "set" / "a").mkdir(parents=True)
     for number in range(20):
@@ -123,16 +141,15 @@ def test_bad_labels_and_bad_images_are_found_before_jax_starts(tmp_path):
         "import sys; from sagan import cli\n"
         "for words in (['data.name=bad_labels'], ['data.name=folder', 'data.dir=set']):\n"
         "    assert cli.main(['train', 'debug', *words]) == 2\n"
-        "    assert 'jax' not in sys.modules, words"
+        "    assert 'sagan.training' not in sys.modules, words"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     first, second = done.stderr.strip().splitlines()
-    assert first == "sagan: image 12 has label 2; allowed: 0 … 1"
-    assert "20 of 20 images cannot be read" in second
-    assert "set/a/0.png: not a readable image" in second
+    assert "image 12" in first and "label 2" in first
+    assert "20 of 20" in second and "set/a/0.png" in second
 
 
 def test_check_looks_at_everything(capsys, tmp_path):
@@ -156,8 +173,7 @@ def test_check_looks_at_everything(capsys, tmp_path):
     words = ["check", "folder", f"data.dir={tmp_path}", "train.batch_size=10", "model.g_channels=8"]
     assert cli.main(words) == 2
     out = capsys.readouterr().out
-    assert "unreadable   1" in out and "29.png: not a readable image" in out
-    assert "None in use" in out
+    assert "unreadable   1" in out and "29.png" in out and "None in use" in out
 
 
 @pytest.mark.parametrize(
@@ -186,7 +202,7 @@ def test_huge_pages_are_asked_for_once_and_where_they_must_be(
 def test_a_process_started_anew_keeps_its_words():
     """As a whole process, wherever it runs: same arguments, same identity, no loop."""
     program = (
-        "import os, sys; from sagan import process; process.use_huge_pages(); "
+        "import os, sys; from sagan.cli import process; process.use_huge_pages(); "
         "print(os.getpid(), sys.argv)"
     )
     with subprocess.Popen(
@@ -200,5 +216,5 @@ def test_a_path_that_orbax_takes_for_a_pattern_is_refused(tmp_path, capsys):
     """It would save checkpoints there that nobody can read."""
     workdir = tmp_path / "a[1]" / "run"
     assert cli.main(["train", "debug", "--workdir", str(workdir)]) == 2
-    assert "a[1]/run: allowed: paths without '['" in capsys.readouterr().err
+    assert "a[1]" in capsys.readouterr().err
     assert not workdir.exists()
