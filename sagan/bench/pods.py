@@ -1,6 +1,16 @@
 """Predicts a preset's training on TPU slices and GPU nodes: `python -m sagan.bench.pods [PRESET]`.
 
-The sizes of the networks are counted from their code; `sagan/launch/cost.py` has the model.
+`sagan/launch/cost.py` has the model of machines. The sizes of the networks are counted from their
+code. With k updates of D and one of G, a step has
+
+    F        = B ((k + 3) F_G + (6 k + 2) F_D)        FLOPs for a global batch B
+    messages = k times 4 P_D, once 4 P_G, and k + 2 times 8 C for each batch norm with C channels
+
+F_G and F_D are the FLOPs of one forward pass per image. An update of D runs G forwards, and D
+forwards and backwards (3 F_D) on one real and one fake image. An update of G costs 3 F_G, and in D
+one forward pass and the gradient for its input (2 F_D). P_D and P_G count parameters, whose float32
+gradients are averaged. Batch norm, only in G, averages a sum and a sum of squares per channel in
+each of k + 1 forward passes, and as much once in the backward pass.
 """
 
 import argparse
@@ -8,7 +18,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,7 +28,7 @@ from jax import lax
 from sagan.bench import setup
 from sagan.config import Config, ConfigError, presets
 from sagan.config.fields import require
-from sagan.launch.cost import Nodes, Torus, Work, h100, predict, tpu_v4
+from sagan.launch.cost import Nodes, Prediction, Torus, h100, predict, tpu_v4
 from sagan.models.layers import conv
 from sagan.parallel import flops
 
@@ -27,6 +37,19 @@ from sagan.parallel import flops
 UTILISATION = 0.3
 NUM_CLASSES = 1000  # where the preset takes as many as its dataset has
 IMAGES_PER_CHIP = 32  # of the last column
+
+
+class Work(NamedTuple):
+    """The size of one network.
+
+    Attributes:
+      flops: of one forward pass of one image; a product and a sum are 2.
+      batch_norms: channels of each batch norm.
+    """
+
+    parameters: int
+    flops: float
+    batch_norms: tuple[int, ...] = ()
 
 
 def works(config: Config) -> tuple[Work, Work]:
@@ -77,38 +100,52 @@ def _by_definition(call: Any, arguments: Any, keywords: Any, context: Any) -> An
     return conv.average_pool(y) if isinstance(layer, conv.ConvPool) else y
 
 
-def table(
-    config: Config,
+def predicted(
+    machine: Torus | Nodes,
+    networks: tuple[Work, Work],
     *,
     batch_size: int,
     d_steps: int,
     utilisation: float,
-    flops_per_image: float | None,
-) -> str:
-    """Returns the predictions as Markdown, for a fixed global batch and a fixed batch per chip."""
-    generator, discriminator = works(config)
+    flops_per_image: float | None = None,
+) -> Prediction:
+    """Predicts one step: `d_steps` updates of D and one of G.
+
+    Args:
+      networks: generator and discriminator.
+      batch_size: global, per update of either network.
+      flops_per_image: of a step, if it was measured; otherwise it follows from the networks.
+    """
+    (g, d), k = networks, d_steps
+    per_image = flops_per_image or (k + 3) * g.flops + (6 * k + 2) * d.flops
+    gradients = [4.0 * d.parameters] * k + [4.0 * g.parameters]
+    statistics = [8.0 * channels for channels in g.batch_norms] * (k + 2)
+    messages = gradients + statistics
+    flops = batch_size * per_image
+    return predict(machine, flops=flops, messages=messages, utilisation=utilisation)
+
+
+def table(config: Config, *, batch_size: int, **options: Any) -> str:
+    """Returns the predictions as Markdown, for a fixed global batch and a fixed batch per chip.
+
+    Args:
+      options: of `predicted`.
+    """
+    networks = works(config)
     machines: list[Torus | Nodes] = [tpu_v4(cores) for cores in (8, 16, 32, 64, 128)]
     machines += [h100(count) for count in (8, 16, 32, 64)]
     head = ["predicted", "chips", "batch", "step ms", "of it communication ms", "real images/s"]
     head += ["efficiency", f"efficiency at {IMAGES_PER_CHIP} images a chip"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for machine in machines:
-        fixed, grown = (
-            predict(
-                machine,
-                generator,
-                discriminator,
-                batch_size=size,
-                d_steps=d_steps,
-                utilisation=utilisation,
-                flops_per_image=flops_per_image,
-            )
-            for size in (batch_size, IMAGES_PER_CHIP * machine.devices)
-        )
+        sizes = batch_size, IMAGES_PER_CHIP * machine.devices
+        fixed, grown = (predicted(machine, networks, batch_size=n, **options) for n in sizes)
+        seconds = fixed.math + fixed.communication
         lines.append(
             f"| {machine.name} | {machine.devices} | {batch_size} "
-            f"| {1e3 * (fixed.math + fixed.communication):.1f} | {1e3 * fixed.communication:.2f} "
-            f"| {fixed.images_per_second:,.0f} | {fixed.efficiency:.0%} | {grown.efficiency:.0%} |"
+            f"| {1e3 * seconds:.1f} | {1e3 * fixed.communication:.2f} "
+            f"| {batch_size * options['d_steps'] / seconds:,.0f} "
+            f"| {fixed.efficiency:.0%} | {grown.efficiency:.0%} |"
         )
     return "\n".join(lines)
 

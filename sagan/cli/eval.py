@@ -1,11 +1,10 @@
 """`sagan eval`: scores checkpoints of a run, or any images."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from sagan.config import ConfigError
-from sagan.config.exit_codes import CRASH, DONE
+from sagan.config.exit_codes import DONE
 from sagan.config.fields import require
 
 _ONLY_OF_RUNS = {"step": "latest", "watch": False, "watch_timeout": 3600.0, "seeds": (0,),
@@ -134,19 +133,15 @@ def _score_run(args: argparse.Namespace, workdir: Path) -> int:
         seeds=args.seeds,
         truncation=args.truncation,
     )
-    try:
-        checkpoints.score_run(
-            workdir,
-            tasks.build(config),
-            spec,
-            step=args.step,
-            watch=args.watch,
-            watch_timeout_seconds=args.watch_timeout,
-            as_json=args.json,
-        )
-    except checkpoints.UnfiledError as error:
-        print(f"sagan: {error}", file=sys.stderr)
-        return CRASH
+    checkpoints.score_run(
+        workdir,
+        tasks.build(config),
+        spec,
+        step=args.step,
+        watch=args.watch,
+        watch_timeout_seconds=args.watch_timeout,
+        as_json=args.json,
+    )
     return DONE
 
 

@@ -33,11 +33,11 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     size, limit = config.model.image_size, config.data.resident_bytes
     source = decoded.decode_up_to(source, size, limit)
-    _require_writable(workdir)
     from sagan.parallel import joining, processes
     from sagan.training import loop
 
     config, source = loop.resolve(config, source)
+    _require_writable(workdir)
     joining.initialize(preemptible=True)
     picture = loop.run(config, workdir, source)
     if processes.is_main() and picture.exists():

@@ -21,7 +21,7 @@ _FOLDERS = {
     "metrics": "sagan.evaluation.metrics",
 }
 _MUST_DEFINE = {
-    "tasks": ("build",),
+    "tasks": ("build", "check"),
     "models": ("Config", "build", "check"),
     "data": ("load",),
     "features": ("load",),

@@ -1,22 +1,14 @@
-"""Predicts the step time of a GAN on TPU slices and GPU nodes. Imports no jax.
+"""Predicts the time of a training step on TPU slices and GPU nodes. Imports no jax.
 
-`sagan/bench/pods.py` gives it the sizes of a preset's networks and prints a table. The predictions
-follow from a stated model and were not measured: use them to choose how many chips, and measure
-before relying on them.
+`sagan/bench/pods.py` counts a preset's arithmetic and messages, and prints a table. The
+predictions follow from a stated model and were not measured: use them to choose how many chips,
+and measure before relying on them.
 
-With n devices and a global batch B, one training step (k updates of D, one of G) takes
+On n devices, a step of F FLOPs that sums messages of b1, b2, ... bytes over all devices takes
 
-    T(n)   = T_math + T_comm                          without overlap, so T_comm is an upper bound
-    T_math = (B / n) * F / (peak * utilisation)
-    F      = (k + 3) * F_G + (6 * k + 2) * F_D        FLOPs per image of the batch
-    T_comm = k * R(4 * P_D) + R(4 * P_G) + sum over batch norms of (k + 2) * R(8 * channels)
+    T(n) = F / (n * peak * utilisation) + R(b1) + R(b2) + ...
 
-F_G and F_D are the FLOPs of one forward pass per image. An update of D runs G forwards, and D
-forwards and backwards (3 F_D) on one real and one fake image. An update of G costs 3 F_G, and in D
-one forward pass and the gradient for its input (2 F_D). P_D and P_G count parameters, whose float32
-gradients are averaged. Batch norm, only in G, averages a sum and a sum of squares per channel in
-each of k + 1 forward passes, and as much once in the backward pass. R(b) is the time of an
-all-reduce of b bytes:
+without overlap, so the time for communication is an upper bound. R(b) is the time of an all-reduce:
 
     torus  R(b) = 2 (n-1)/n b / W + 2 h a             W: bytes/s out of a chip over all its axes
                                                       (two links of a closed axis, one of an
@@ -26,29 +18,17 @@ all-reduce of b bytes:
                                                       g GPUs in each of m nodes; V, N: bytes/s of
                                                       a GPU inside and between nodes
 
-Efficiency is T(1) / (n T(n)) with T_comm(1) = 0, that is, compared with one device that processes
-the whole batch. The model leaves out the host, the input, the dispatch, and that chips use small
-batches less well.
+Efficiency is T(1) / (n T(n)), that is, compared with one device that processes the whole batch and
+communicates with nobody. The model leaves out the host, the input, the dispatch, and that chips use
+small batches less well.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sagan.config.fields import require
 from sagan.parallel.chips import CHIPS, Chip
-
-
-class Work(NamedTuple):
-    """The size of one network.
-
-    Attributes:
-      flops: of one forward pass of one image; a product and a sum are 2.
-      batch_norms: channels of each batch norm.
-    """
-
-    parameters: int
-    flops: float
-    batch_norms: tuple[int, ...] = ()
 
 
 class Torus(NamedTuple):
@@ -145,46 +125,24 @@ def h100(count: int) -> Nodes:
 
 
 class Prediction(NamedTuple):
-    """Seconds of one step, and what follows from them.
-
-    Attributes:
-      images_per_second: real images that go through D.
-    """
+    """Seconds of one step, and the efficiency that follows from them."""
 
     math: float
     communication: float
     efficiency: float
-    images_per_second: float
 
 
 def predict(
-    machine: Torus | Nodes,
-    generator: Work,
-    discriminator: Work,
-    *,
-    batch_size: int,
-    d_steps: int,
-    utilisation: float,
-    flops_per_image: float | None = None,
+    machine: Torus | Nodes, *, flops: float, messages: Sequence[float], utilisation: float
 ) -> Prediction:
     """Applies the model that the top of this file describes.
 
     Args:
-      batch_size: global, per update of either network.
-      d_steps: updates of D per update of G.
+      flops: of one step, over all devices.
+      messages: bytes of each all-reduce of a step.
       utilisation: share of the chips' peak that the arithmetic reaches.
-      flops_per_image: F of the formula, if it was measured; otherwise F follows from the sizes.
     """
-    k = d_steps
-    per_image = flops_per_image or ((k + 3) * generator.flops + (6 * k + 2) * discriminator.flops)
-    whole = batch_size * per_image / (machine.chip.peak_flops * utilisation)
-    reduce = machine.all_reduce
-    communication = k * reduce(4.0 * discriminator.parameters) + reduce(4.0 * generator.parameters)
-    communication += (k + 2) * sum(reduce(8.0 * channels) for channels in generator.batch_norms)
-    seconds = whole / machine.devices + communication
-    return Prediction(
-        whole / machine.devices,
-        communication,
-        whole / (machine.devices * seconds),
-        batch_size * k / seconds,
-    )
+    whole = flops / (machine.chip.peak_flops * utilisation)
+    communication = sum(map(machine.all_reduce, messages))
+    alone = whole / machine.devices
+    return Prediction(alone, communication, alone / (alone + communication))

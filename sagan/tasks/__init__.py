@@ -1,7 +1,10 @@
 """What is learned. Each task is one folder here, found by the name in `config.task`.
 
 The training loop, checkpoints, launchers and evaluation know a task only as the `Task` below: they
-know nothing of the networks inside. A task's module defines `build(config, num_devices) -> Task`.
+know nothing of the networks inside. A task's module defines
+
+    check(config) -> None                   # raises ConfigError; needs no device
+    build(config, num_devices) -> Task
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,8 +50,11 @@ class Health(Protocol):
       last_healthy_step: the newest step that was saved while there was no alarm.
     """
 
-    alarms: Mapping[str, str]
-    last_healthy_step: int | None
+    @property
+    def alarms(self) -> Mapping[str, str]: ...
+
+    @property
+    def last_healthy_step(self) -> int | None: ...
 
     def look(self, scalars: Mapping[str, float]) -> list[str]:
         """Looks at one log line; returns the alarms that are new."""
@@ -146,6 +152,14 @@ class Task(Protocol):
     def activation_bytes(self, batch_size: int) -> int:
         """Estimates the memory that a step keeps for its gradients, for so many images."""
         ...
+
+
+def check(config: Config) -> None:
+    """Checks a resolved config, before jax looks for devices or other processes.
+
+    Raises: ConfigError if the task does not exist or its sections of the config do not fit.
+    """
+    plugins.load("tasks", config.task, field="task").check(config)
 
 
 def build(config: Config, num_devices: int = 1) -> Task:

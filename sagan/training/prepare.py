@@ -77,7 +77,7 @@ def resolve(config: Config, source: Source | None = None) -> tuple[Config, Sourc
     """
     source = source or data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
-    tasks.build(config)
+    tasks.check(config)
     return config, source
 
 
@@ -122,12 +122,7 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
 
         make = functools.partial(state.init, task, config.seed)
         abstract = devices.abstract(make)
-        restored: Any = None
-        if step:
-            checkpoints.require_classes(step, source.class_names)
-            if processes.is_main():
-                print(f"resuming {workdir} from step {step}", file=sys.stderr)
-            restored = checkpoints.restore(step, abstract)
+        restored: Any = _restore(checkpoints, workdir, step, abstract, source) if step else None
         activity.switch(Phase.COMPILING)
         # The first state and the program are compiled in background threads while the data opens.
         created = devices.create_in_background(make) if restored is None else None
@@ -148,29 +143,12 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
         memory = checkpoints.about(step).get("guard") if step else None
         watcher = task.health(config.guard, source, memory)
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
-        images_per_step = config.train.batch_size * task.batches_per_step
+        speed = Speed(config.train.batch_size * task.batches_per_step, hardware)
         yield Parts(
-            workdir=workdir,
-            class_names=tuple(source.class_names),
-            devices=devices,
-            task=task,
-            stop=stop,
-            activity=activity,
-            goodput=goodput,
-            watchdog=watchdog,
-            checkpoints=checkpoints,
-            scorer=scorer,
-            pipeline=pipeline,
-            program=program,
-            compiled=compiled,
-            step=step,
-            steps_per_dispatch=per_dispatch,
-            cadence=cadence,
-            score_at_end=config.eval.at_end,
-            state=start,
-            health=health,
-            speed=Speed(images_per_step, hardware),
-        )
+            workdir, tuple(source.class_names), devices, task, stop, activity, goodput, watchdog,
+            checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
+            config.eval.at_end, start, health, speed,
+        )  # fmt: skip
 
 
 def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:
@@ -179,6 +157,15 @@ def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:
     stack.enter_context(Lock(workdir, config.name, config.guard.lock_seconds))
     checkpoint.claim(workdir, config)
     return recovery.resume(workdir)
+
+
+def _restore(
+    checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunState, source: Source
+) -> RunState:
+    checkpoints.require_classes(step, source.class_names)
+    if processes.is_main():
+        print(f"resuming {workdir} from step {step}", file=sys.stderr)
+    return checkpoints.restore(step, abstract)
 
 
 def _scorer(config: Config, task: Task) -> Scorer | None:

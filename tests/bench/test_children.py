@@ -27,7 +27,7 @@ def test_starts_are_trainings_ended_at_their_first_step(monkeypatch):
         return popen(command, **options)
 
     monkeypatch.setattr(subprocess, "Popen", noted)
-    monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(dense_pair.__file__).parents[1]))
     words = ["cifar10", "data.dir=/nowhere", "model.name=support.dense_pair", "train.batch_size=4"]
     found = start.measure(words)  # the data is not there: synthetic images
     assert asked == [False, True]

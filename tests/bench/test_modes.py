@@ -32,9 +32,11 @@ PYTHON
 def stand_in(tmp_path, monkeypatch):
     """Replaces the interpreter that child processes run with; returns how to ask for the calls."""
 
+    real = sys.executable
+
     def install(program):
         path = tmp_path / "python"
-        text = STAND_IN.format(python=sys.executable, here=str(tmp_path), program=program)
+        text = STAND_IN.format(python=real, here=str(tmp_path), program=program)
         path.write_text(text)
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))

@@ -8,6 +8,7 @@ import pytest
 
 from sagan.bench import pods
 from sagan.config import ConfigError, presets
+from sagan.launch import cost
 
 
 def test_sizes_of_the_128_px_networks_are_those_of_the_layers_by_hand():
@@ -35,6 +36,44 @@ def test_a_preset_without_classes_and_attention_has_sizes_too():
     words = ["model.num_classes=none", "model.attention=none"]
     generator, discriminator = pods.works(presets.load("debug", words))
     assert min(*generator[:2], *discriminator[:2]) > 0
+
+
+class Counting(cost.Nodes):
+    """A machine whose all-reduces take a second each."""
+
+    def all_reduce(self, size):
+        return 1.0
+
+
+def test_a_step_is_its_updates_of_both_networks():
+    machine = Counting(*cost.h100(8))
+    g, d = pods.Work(100, 1e9, (8, 16)), pods.Work(50, 1e9)
+    usual = {"batch_size": 100, "utilisation": 0.5}
+    once = pods.predicted(machine, (g, d), d_steps=1, **usual)
+    # One update of each: 4 forward passes' worth of G and 8 of D.
+    assert once.math == pytest.approx(100 * 12e9 / (8 * 989.4e12 * 0.5))
+    twice = pods.predicted(machine, (g, d), d_steps=2, **usual)
+    # Two of D's gradients, one of G's; each norm in 3 forward passes and one backward.
+    assert twice.communication == 2 + 1 + 4 * 2
+    none = pods.Work(0, 0.0)
+    alone = [pods.predicted(machine, (none, d), d_steps=k, **usual).math for k in (1, 3)]
+    assert alone[1] / alone[0] == pytest.approx((6 * 3 + 2) / (6 + 2))
+
+
+def test_efficiency_falls_with_chips_and_rises_with_the_batch():
+    # About the 128 px presets.
+    g, d = pods.Work(42_000_000, 18e9, (1024, 512, 256, 128, 64)), pods.Work(39_000_000, 9.6e9)
+    small, large = (
+        [
+            pods.predicted(
+                cost.h100(n), (g, d), batch_size=size, d_steps=1, utilisation=0.3
+            ).efficiency
+            for n in (8, 16, 32, 64)
+        ]
+        for size in (256, 4096)
+    )
+    assert small == sorted(small, reverse=True)
+    assert all(a < b < 1 for a, b in zip(small, large, strict=True))
 
 
 def test_the_table_in_the_docs_is_what_the_module_prints(capsys):

@@ -25,7 +25,7 @@ def one_line(capsys):
     ("words", "facts"),
     [
         (["train", "debug", "train.lr=1"], ["train.lr"]),
-        (["train", "debug", "train.stps=1"], ["train.stps", "train.steps"]),
+        (["train", "debug", "train.stps=1"], ["train.stps", "steps"]),
         (["train", "debug", "train.steps=many"], ["train.steps", "'many'", "int"]),
         (["train", "debug", "train.steps=-1"], ["train.steps=-1", ">= 1"]),
         (["train", "nowhere"], ["'nowhere'", "digits"]),

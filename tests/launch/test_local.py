@@ -168,7 +168,7 @@ def test_a_signal_reaches_every_rank_once_and_nothing_restarts(tmp_path, number)
     """
     code = f"""
         import sys
-        from sagan.launchers.local import Process, Supervision, supervise
+        from sagan.launch.local import Process, Supervision, supervise
         command = [sys.executable, "-S", "-c", {textwrap.dedent(rank)!r}]
         ranks = [Process(str(i), command, {{"RANK": str(i)}}) for i in range(2)]
         sys.exit(supervise(ranks, how=Supervision(10.0, 5)))

@@ -199,7 +199,7 @@ def test_slurm_script_says_what_was_asked(plan):
 def test_a_config_file_travels_as_overrides(here):
     path = here / "mine.py"
     path.write_text(
-        "import dataclasses as d\nfrom sagan import presets\n"
+        "import dataclasses as d\nfrom sagan.config import presets\n"
         "def get_config():\n"
         "    base = presets.preset('big_one')\n"
         "    model = d.replace(base.model, attention=(), num_classes=None, dtype='bfloat16')\n"

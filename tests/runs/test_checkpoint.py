@@ -24,7 +24,7 @@ def abstract(tree):
 def opened(tmp_path):
     """Saves a state as step 5 of a work directory and returns its open checkpoints."""
     checkpoint.claim(tmp_path, CONFIG)
-    checkpoints = Checkpoints(tmp_path, CheckpointConfig(), set)
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig())
 
     def save(state):
         checkpoints.save(5, state, SAMPLER, ABOUT)

@@ -21,14 +21,18 @@ PATIENCE = 300  # seconds to wait for anything; generous, for a busy machine
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
-    """Returns variables for one device, fast compiles, test modules, and caches under `cache`."""
+    """Returns variables for one device, fast compiles, test modules, and caches under `cache`.
+
+    Compiled programs go where the tests keep theirs, if they keep them anywhere.
+    """
+    shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     return os.environ | {
         "PYTHONPATH": path,
         "XLA_FLAGS": "",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "SAGAN_CACHE": str(cache),
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "JAX_COMPILATION_CACHE_DIR": shared or str(cache / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     } | more  # fmt: skip
 

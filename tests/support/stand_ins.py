@@ -87,7 +87,7 @@ def write_checkpoint(workdir: Path, step: int) -> None:
     """Writes a complete checkpoint with nothing in it."""
     folder = workdir / checkpoint.FOLDER / str(step)
     folder.mkdir(parents=True)
-    (folder / checkpoint.COMMITTED).write_text("{}")
+    (folder / manifest.COMMITTED).write_text("{}")
     manifest.write(folder)
 
 

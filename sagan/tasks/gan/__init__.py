@@ -20,6 +20,7 @@ import jax
 from jaxtyping import Array, Int, Key
 
 from sagan.config import Config, GuardConfig, plugins
+from sagan.config.schedules import Schedule
 from sagan.config.schema import penalty
 from sagan.data import Source
 from sagan.data.pipeline import Batch
@@ -31,16 +32,30 @@ from sagan.runs import checkpoint
 from sagan.tasks import Preview, Scalars
 from sagan.tasks.gan import inference, losses, penalties, sheet, telemetry
 from sagan.tasks.gan.health import GanHealth
+from sagan.tasks.gan.penalties import Penalty
 from sagan.tasks.gan.sampler import Sampler
 from sagan.tasks.gan.step import Gan, GanState, init, train_step
+
+
+def check(config: Config) -> None:
+    """Raises: ConfigError if a model, loss or penalty is unknown or does not fit."""
+    plugins.load("models", config.model.name, field="model.name").check(config.model)
+    losses.find(config.train.loss)
+    _penalties(config)
 
 
 def build(config: Config, num_devices: int) -> "GanTask":
     """Returns the task of a resolved config.
 
-    Raises: ConfigError if a model, loss or penalty is unknown or does not fit.
+    Raises: ConfigError as `check`.
     """
+    check(config)
     return GanTask(config, num_devices)
+
+
+def _penalties(config: Config) -> tuple[tuple[Penalty, float | Schedule], ...]:
+    wanted = [penalty(text) for text in config.train.penalties]
+    return tuple((penalties.find(name), weight) for name, weight in wanted)
 
 
 class GanTask:
@@ -54,18 +69,16 @@ class GanTask:
         self._model: Any = config.model
         self.batches_per_step = config.train.d_steps_per_g_step
         family = plugins.load("models", self._model.name, field="model.name")
-        family.check(self._model)
         groups = None
         if self._model.batch_norm_group is not None:
             size = self._model.batch_norm_group
             groups = tuple(tuple(range(i, i + size)) for i in range(0, num_devices, size))
         networks = family.build(self._model, AXIS, groups)
         self.unroll = platform.current().backend == "cpu" and not networks.loops_on_cpu
-        wanted = [penalty(text) for text in config.train.penalties]
         self.gan = Gan(
             networks,
             losses.find(config.train.loss),
-            tuple((penalties.find(name), weight) for name, weight in wanted),
+            _penalties(config),
             self._model,
             config.optim,
             config.train,

@@ -174,6 +174,7 @@ def test_gradients_in_bfloat16(kind, form):
         assert jnp.linalg.norm(found - exact) < 2**-7 * jnp.linalg.norm(exact)
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_gradient_inside_a_scan_and_under_vmap(platform, dtype):
     x, kernel = setting((3, 4, 4, 9), 9)
