@@ -5,10 +5,11 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
+
+_STDERR = 2  # the file descriptor, which is there even where Python's stream is replaced
 
 _PATIENCE_SECONDS = 2.0  # for a child to end its own children, before it is killed
 _running: list[subprocess.Popen] = []
@@ -44,7 +45,7 @@ def run_saving(command: Sequence[str]) -> int:
 
     Returns: its exit status, 128 + n if signal n ended it.
     """
-    process = subprocess.Popen(command, stdout=sys.stderr)
+    process = subprocess.Popen(command, stdout=_STDERR)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return status_of(process.wait())

@@ -50,20 +50,3 @@ def step(text: str, workdir: Path, config: Config) -> int | None:
     if text.isdecimal():
         return int(text)
     raise ConfigError(f"--step {text}; allowed: latest, best, or a number")
-
-
-def positive(text: str) -> int:
-    """Reads a whole number of at least 1."""
-    return _at_least(text, 1)
-
-
-def count(text: str) -> int:
-    """Reads a whole number of at least 0."""
-    return _at_least(text, 0)
-
-
-def _at_least(text: str, least: int) -> int:
-    number = int(text)
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: >= {least}")
-    return number

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config import ConfigError
+from sagan.config.arguments import positive
 from sagan.config.fields import require
 
 _PARTS = ("checkpoint", "train", "players", "input", "sampling", "features", "guard", "start")
@@ -65,14 +66,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("--features", action="store_true", help="the Inception network too")
     add("--start", action="store_true", help="time to the first step, twice, too")
     add("--trace", type=Path, metavar="DIR", help="profile a few steps into DIR")
-    add("--repeats", type=_positive, metavar="N", help="of each timing (default 5)")
+    add("--repeats", type=positive, metavar="N", help="of each timing (default 5)")
     add("--out", type=Path, metavar="FILE.png", help="a plot of what was measured")
     add("--json", action="store_true", help="print JSON on stdout, nothing else")
-    add("--batch-size", type=_positive, metavar="N", help="of --attention (default 1)")
-    add("--rounds", type=_positive, metavar="N", help="of --beside (default 3)")
+    add("--batch-size", type=positive, metavar="N", help="of --attention (default 1)")
+    add("--rounds", type=positive, metavar="N", help="of --beside (default 3)")
     add("--weights", type=Path, metavar="FILE", help="of the network of --against-float32")
     add("--stages", metavar="A,B", help="of --suite (default: all)")
-    add("--limit", type=_positive, metavar="S", help="seconds for --suite (default: a day)")
+    add("--limit", type=positive, metavar="S", help="seconds for --suite (default: a day)")
     add("--dry-run", action="store_true", help="only print the commands of --suite")
     verb.set_defaults(run=_bench)
 
@@ -83,12 +84,6 @@ def _parts(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r}; allowed: {', '.join(_PARTS)}")
     return chosen
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 1")
-    return value
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from sagan.config import ConfigError
+from sagan.config.arguments import positive
 from sagan.config.exit_codes import DONE
 from sagan.config.fields import require
 
@@ -154,11 +155,3 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 0 or max(numbers) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: numbers below 2**32, such as 0,1,2")
     return numbers
-
-
-def positive(text: str) -> int:
-    """Reads an argument that counts something. Raises: ArgumentTypeError if it is below 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 1")
-    return number

@@ -186,20 +186,6 @@ def require_even_batches(launch: Launch, devices: int) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """Reads a command line argument that is at least 1."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 1")
-    return value
-
-
-def not_negative(text: str) -> int:
-    """Reads a command line argument that is at least 0."""
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: >= 0")
-    return value
-
-
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Adds the argument of all targets that run a container."""
     parser.add_argument("--image", required=True, help="built from launch/Dockerfile")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from sagan.config import ConfigError
+from sagan.config.arguments import positive
 from sagan.config.fields import require
 from sagan.launch import (
     COORDINATOR_PORT,
@@ -14,7 +15,6 @@ from sagan.launch import (
     Launch,
     Plan,
     add_image,
-    positive,
     render,
     require_dns_label,
     require_even_batches,

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO, NamedTuple
 
+from sagan.config.arguments import positive
 from sagan.config.fields import require
-from sagan.launch import RETRY_CODES, Launch, Plan, positive, sagan_command, train_arguments
+from sagan.launch import RETRY_CODES, Launch, Plan, sagan_command, train_arguments
 
 
 class Process(NamedTuple):

@@ -5,8 +5,9 @@ import importlib
 from typing import Any
 
 from sagan.config import presets
+from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
-from sagan.launch import Launch, Plan, not_negative, positive, require_dns_label, show
+from sagan.launch import Launch, Plan, require_dns_label, show
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
 

@@ -4,12 +4,12 @@ import argparse
 import shlex
 from pathlib import Path
 
+from sagan.config.arguments import positive
 from sagan.launch import (
     RETRY_CODES,
     Launch,
     Plan,
     launch_folder,
-    positive,
     render,
     require_even_batches,
     require_plain_path,

@@ -5,13 +5,13 @@ import re
 import shlex
 from pathlib import Path
 
+from sagan.config.arguments import positive
 from sagan.config.fields import require
 from sagan.launch import (
     COORDINATOR_PORT,
     Launch,
     Plan,
     add_image,
-    positive,
     render,
     require_even_batches,
     require_plain_path,
