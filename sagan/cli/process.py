@@ -7,17 +7,19 @@ from pathlib import Path
 
 
 def collect_rarely() -> None:
-    """Lets the garbage collector look after 100,000 new objects instead of 700.
+    """Makes the garbage collector run after 100,000 new objects instead of 700.
 
-    Tracing a training step makes a million that stay: looking through them takes a quarter of it.
+    Tracing a training step creates a million objects that are kept. With the usual setting, a
+    quarter of the tracing time goes into searching them for garbage.
     """
     gc.set_threshold(100_000)
 
 
 def use_huge_pages() -> None:
-    """Starts this process anew with huge pages in malloc, where Linux gives them to who asks.
+    """Restarts this process with huge pages in malloc, if Linux gives them on request only.
 
-    A training step on CPUs walks through gigabytes, fresh each time: it takes a tenth less time.
+    A training step on a CPU allocates gigabytes anew each time; with huge pages it takes a tenth
+    less time. The setting is read when a process starts, hence the restart.
     """
     name, tunables = "glibc.malloc.hugetlb", os.environ.get("GLIBC_TUNABLES", "")
     try:

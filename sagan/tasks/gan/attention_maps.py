@@ -1,7 +1,7 @@
-"""Where a generator's positions look: attention maps over generated images.
+"""Draws attention maps over generated images.
 
-Source: SAGAN (arXiv:1805.08318), Figures 1 and 5: query points as coloured dots on the image,
-and for each a map of the positions it attends to.
+Query points are coloured dots on the image. Beside it, one map for each query point shows the
+positions that it attends to. Source: SAGAN (arXiv:1805.08318), Figures 1 and 5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,12 @@ def sheet(
     maps: Mapping[str, Float[np.ndarray, "N Q K"]],
     points: Sequence[tuple[float, float]],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Lays out a row per image and layer: the image with its query points, then a map for each."""
+    """Returns one row for each image and layer: the image with its query points, then their maps.
+
+    Args:
+      maps: of each layer, as `generate.attention_maps` returns them.
+      points: query points as (row, column) fractions of the side.
+    """
     panels = []
     for number, image in enumerate(drawn):
         for layer in maps.values():
@@ -37,9 +42,9 @@ def sheet(
 def row_of(
     attention: Float[np.ndarray, "Q K"], point: tuple[float, float]
 ) -> Float[np.ndarray, "k k"]:
-    """Picks the map of one query point.
+    """Returns the map of one query point.
 
-    Keys are pooled, so the map is sqrt(K) wide, not sqrt(Q).
+    Keys may be pooled, so the map has sqrt(K) rows and columns, not sqrt(Q).
 
     Args:
       point: (row, column) as fractions of the side, in [0, 1).
@@ -55,7 +60,7 @@ def overlay(
     attention: Float[np.ndarray, "k k"],
     colour: tuple[int, int, int],
 ) -> UInt8[np.ndarray, "P P 3"]:
-    """Dims the image and lights what is attended to, relative to the map's maximum."""
+    """Returns the image in dark grey, coloured where the map is close to its maximum."""
     base = np.asarray(_enlarged(image), np.float32)
     strength = Image.fromarray((attention / attention.max()).astype(np.float32))
     strength = strength.resize((_PANEL_PX, _PANEL_PX), Image.Resampling.BILINEAR)
