@@ -5,7 +5,7 @@ for each verb, which turns arguments into a call that can be made from Python to
 shows how. Importing this module imports no jax.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # `python -m sagan` looks for `__main__.py` in the folders of this list; it lies in one of its own.
 __path__.append(f"{__path__[0]}/cli/as_module")
