@@ -142,7 +142,10 @@ class Task(Protocol):
         ...
 
     def load_sampler(self, workdir: Path, step: int) -> Sampler:
-        """Opens one checkpoint of a run for sampling."""
+        """Opens one checkpoint of a run for sampling.
+
+        Raises: CheckpointError if there is no such checkpoint, or it is damaged.
+        """
         ...
 
     def parameters(self, state: State) -> Mapping[str, Any]:

@@ -101,7 +101,7 @@ def test_row_24_bad_images_are_skipped_counted_and_named(damaged, tmp_path, envi
 
 
 def test_row_24_more_than_one_in_a_thousand_is_an_error(damaged, tmp_path, environment):
-    """Row 24: fails above 0.1 %; with the count and the first names, before jax starts."""
+    """Row 24: fails above 0.1 %; with the count and the first names, before training starts."""
     folder = tmp_path / "set"
     folder.mkdir()
     for path in damaged.iterdir():
@@ -115,7 +115,7 @@ def test_row_24_more_than_one_in_a_thousand_is_an_error(damaged, tmp_path, envir
     code = (
         "import sys; from sagan import cli\n"
         f"status = cli.main({words!r})\n"
-        "assert 'jax' not in sys.modules\n"
+        "assert 'sagan.training' not in sys.modules\n"
         "sys.exit(status)"
     )
     done = subprocess.run(
@@ -259,7 +259,7 @@ def test_row_27_too_few_images_end_before_compiling(tmp_path, environment):
         "    place = ['--workdir', sys.argv[1] + '/run']\n"
         "    folder = 'data.dir=' + sys.argv[1] + '/' + name\n"
         "    assert cli.main(['train', 'folder', folder, *words, *place]) == 2\n"
-        "    assert 'jax' not in sys.modules, name"
+        "    assert 'sagan.training' not in sys.modules, name"
     )
     words = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)

@@ -114,8 +114,9 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
 def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
     """7: a SIGTERM to a process group, and passed on, counts once; a later one is a second."""
     program = (
-        "import time\nfrom sagan.training.stop import StopRequest\n"
-        "with StopRequest():\n    print(flush=True)\n    time.sleep(60)"
+        "import time\nfrom sagan.training.phase import Activity, Phase\n"
+        "from sagan.training.stop import StopRequest\n"
+        "with StopRequest(Activity(Phase.STEPPING)):\n    print(flush=True)\n    time.sleep(60)"
     )
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True)

@@ -131,6 +131,7 @@ class GanTask:
         return ImageScorer(spec, config.data, size, classes, how_made)
 
     def load_sampler(self, workdir: Path, step: int) -> Sampler:
+        checkpoint.pick(workdir, step)  # checks that it is there, and whole
         shapes = inference.abstract(self._model)
         variables, about = checkpoint.restore_sampler(workdir, step, shapes)
         names = () if self._model.num_classes is None else tuple(about["class_names"])
