@@ -9,7 +9,7 @@ RELATIVE = 1e-5
 _COARSE, _COARSE_RELATIVE = re.compile(r"\['(mu|nu)'\]|\.(mu|nu)\[|\['gamma'\]$"), 1e-4
 # The generator's biases in front of batch norm, which subtracts them again. Their gradients are
 # almost 0, so rounding dominates them.
-_CANCELLED = re.compile(r"^\W*(task\.)?(g|ema)\b.*\['(conv1|conv2|skip)'\]\['bias'\]$")
+_CANCELLED = re.compile(r"^\W*(task\W+)?(g|ema)\b.*\['(conv1|conv2|skip)'\]\['bias'\]$")
 _SIZE, _APART = 1e-4, 4e-6  # of such a bias, its average and its moments
 
 
