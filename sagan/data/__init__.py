@@ -46,6 +46,11 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Example: ...
 
 
+def check_name(config: DataConfig) -> None:
+    """Raises: ConfigError if there is no source of this name. Opens nothing."""
+    plugins.load("data", config.name.partition("/")[0], field="data.name")
+
+
 def load(config: DataConfig, image_size: int, *, split: str | None = None) -> Source:
     """Opens the source named by `config.name`, with images of `image_size` pixels.
 

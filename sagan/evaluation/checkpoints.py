@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sagan import data
 from sagan.config import Config
 from sagan.config.exit_codes import CRASH, Failure
 from sagan.config.fields import require
@@ -50,6 +51,7 @@ def score_run(
       UnfiledError: the results could not be written to the work directory, but were printed.
     """
     config = checkpoint.read_config(workdir)
+    data.check_name(config.data)  # before anything large is read
     wanted = [] if watch else _pick(workdir, config, step)
     scoring = _Scoring(workdir, task, scorer or task.scorer(spec), config)
     if watch:
