@@ -1,4 +1,4 @@
-"""Compiles a preset's training step for devices that are not there, and says what it came to.
+"""Compiles a preset's training step for devices that are not there, and prints what it needs.
 
     python tests/tools/compile_for.py v5e:2x2 imagenet128 model.dtype=bfloat16
     python tests/tools/compile_for.py h100 cifar10 [--hlo FILE]
@@ -24,16 +24,18 @@ os.environ |= {
 }
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
-from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
+from jax.sharding import AxisType, NamedSharding, PartitionSpec  # noqa: E402
 
-from sagan import data
-from sagan.bench import flops  # noqa: E402
-from sagan.config import presets
+from sagan import data, tasks  # noqa: E402
+from sagan.config import presets  # noqa: E402
 from sagan.data.pipeline import Feed, Pipeline  # noqa: E402
-from sagan.models.layers import attend  # noqa: E402
-from sagan.parallel.devices import AXIS, Devices
-from sagan.tasks.gan import step as train_step  # noqa: E402
+from sagan.parallel import flops, platform  # noqa: E402
+from sagan.parallel.devices import AXIS, Devices  # noqa: E402
+from sagan.parallel.platform import Platform  # noqa: E402
+from sagan.training import dispatch, state  # noqa: E402
+from sagan.training.prepare import decoder_of  # noqa: E402
 
 # As NVIDIA's data sheet and cudaGetDeviceProperties give it.
 H100 = """
@@ -64,7 +66,7 @@ def main() -> None:
     classes = f"model.num_classes={CLASSES.get(name, 4)}"
     config = presets.load(name, ["data.name=synthetic", classes, *overrides])
     source = data.load(config.data, config.model.image_size)
-    # What one host's pipeline would hand over, as shapes on the devices that are not there.
+    # What the pipeline of one host would feed, as shapes on the devices that are not there.
     pipeline = Pipeline(Feed.of(config, config.train.d_steps_per_g_step), source, Devices())
     if on_gpu:
         absent = topologies.get_topology_desc(
@@ -75,18 +77,23 @@ def main() -> None:
     devices = Devices("shard_map", absent)
 
     def shapes(tree, spec):
-        place = NamedSharding(devices._mesh, spec)
+        mesh = jax.sharding.Mesh(np.array(absent), (AXIS,), axis_types=(AxisType.Auto,))
+        place = NamedSharding(mesh, spec)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
-    jax.default_backend = lambda: "gpu" if on_gpu else "tpu"  # layers and loops as they are there
+    # The layers and loops are to take the forms that they have on those devices.
+    hardware = (
+        Platform("gpu", "NVIDIA H100 80GB HBM3", "9.0") if on_gpu else Platform("tpu", "", "")
+    )
+    platform.current = lambda: hardware
     if on_gpu and config.model.attention_form == "flash":
         _say_what_cudnn_is()
-    gan = train_step.build(config, devices.count)
-    program = devices.compile(functools.partial(train_step.program, gan), Pipeline.BATCH_AXIS)
-    state = devices.abstract(functools.partial(train_step.init, gan))
+    task = tasks.build(config, devices.count)
+    program = devices.compile(dispatch.bind(task, decoder_of(config)), Pipeline.BATCH_AXIS)
+    start = devices.abstract(functools.partial(state.init, task, config.seed))
     split = PartitionSpec(*[None] * Pipeline.BATCH_AXIS, AXIS)
     arguments = (
-        state,
+        start,
         shapes(pipeline.data, PartitionSpec()),
         shapes(pipeline.abstract(config.train.steps_per_dispatch), split),
     )
@@ -116,13 +123,12 @@ def main() -> None:
 
 
 def _say_what_cudnn_is() -> None:
-    """JAX asks a device that is there before it lowers to cuDNN's attention; this one is H100's."""
+    """Makes JAX believe in an H100: it asks a real device before it lowers to cuDNN's attention."""
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
     cudnn.check_cudnn_version = lambda: 91000
     cudnn.check_compute_capability = lambda _: True
     cudnn.is_cuda_compute_capability_equal = lambda capability: capability == "9.0"
-    attend.has_flash = lambda *_: True
 
 
 def convolutions(text: str) -> dict[str, int]:
