@@ -18,7 +18,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
-from sagan.tasks.gan import sample
+from sagan import tasks
+from sagan.runs import checkpoint
 
 PER_CLASS = 100
 
@@ -28,7 +29,8 @@ def judge(workdir: Path, step: int | None) -> dict[str, float]:
     real, labels = digits.data, digits.target
     train = np.arange(len(labels)) % 5 != 0  # the split that training sees
     machine = SVC(gamma=0.001, C=10).fit(real, labels)
-    source = sample.load(workdir, step)
+    task = tasks.build(checkpoint.read_config(workdir))
+    source = task.load_sampler(workdir, checkpoint.pick(workdir, step))
     wanted = np.repeat(np.arange(10, dtype=np.int32), PER_CLASS)
     drawn = source(wanted, np.tile(np.arange(PER_CLASS), 10))
     fake = np.stack([_eight(image) for image in drawn]).reshape(len(drawn), -1)
