@@ -23,8 +23,8 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
     """Times the value and gradient of one layer, the released variant, at every size and form.
 
     Returns: `rows`. `temporary_bytes` is what the compiled program needs beside its arguments.
-      `difference_from_full` is that of the gradients, relative in the 2-norm, for the forms that
-      compute the same as `full`.
+      `difference_from_full` is the relative difference (2-norm) of the gradients from those of
+      `full`; only the forms that compute the same function have it.
     """
     rows = []
     for size in SIZES:

@@ -1,7 +1,7 @@
-"""Compares one part of `sagan bench` with other programs, in turns.
+"""Compares one part of `sagan bench` with other programs, which take turns with it.
 
-Turns expose all programs to the same changes of the machine's speed. Each turn is a process of its
-own that starts, warms up and measures itself, while no other one runs or holds device memory.
+Taking turns exposes all programs to the same changes of the machine's speed. Each turn is a process
+that starts, warms up, measures and ends, so that no two programs share the device or its memory.
 Imports no jax.
 """
 
@@ -30,10 +30,10 @@ def run(
       words: a config and overrides.
       commands: each prints, as its last line, a JSON object with `images_per_second`. For training
         this counts real images through the discriminator per second of whole steps.
-      part: of `sagan bench`; one with a rate: train, sampling or features.
+      part: the part of `sagan bench` to compare: train, sampling or features, which report a rate.
 
     Returns: the last result of `sagan bench`, with the median rate of all turns; and `beside`, for
-      each command its rates and the ratio of ours to its, by turn.
+      each command its rates, and the median and quartiles of our rate divided by its rate.
 
     Raises: ConfigError if a command fails, or prints no such line.
     """

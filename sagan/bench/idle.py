@@ -6,7 +6,7 @@ from typing import Any
 
 # A profile of XLA:CPU has no plane for the device; these events span its programs.
 CPU_PROGRAM = "ThunkExecutor::Execute (wait for completion)"
-# Lines of a device that compute. Others span gaps (steps), or only copy.
+# Lines with computations. Events of the others also span idle time (steps), or are only copies.
 _COMPUTING = "XLA Modules", "Compute"
 
 Interval = tuple[float, float]

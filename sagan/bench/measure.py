@@ -67,10 +67,10 @@ def _input(
     """Times the stages by which images reach the training step.
 
     Args:
-      consumed: images per second that training takes; None if that was not measured.
+      consumed: images per second that training consumes; None if that was not measured.
 
     Returns: figures, and the state. `read` is one process that decodes images from the source.
-      `feed` is the arrival of batches on the devices (of their indices, if the dataset is held
+      `feed` is the arrival of batches on the devices (of their indices, if the dataset is stored
       there). `decode` is gathering, augmenting and scaling on the devices.
     """
     say("input")

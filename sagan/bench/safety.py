@@ -1,10 +1,10 @@
 """Measures what the training loop's safety checks cost.
 
-Dispatches with and without them take turns. With them: steps with non-finite numbers are skipped
-in the compiled program, and the watchdog, the account of time, the listener for a stop and the
-reader of the skipped steps run on the host. What happens only at log lines, samples and checkpoints
-is timed alone and spread over the steps between two of them. Hashing a checkpoint runs beside
-training, but is counted as if training waited for it.
+Dispatches with and without the checks take turns. With them, the compiled program skips steps with
+non-finite numbers, and the host runs the watchdog, the accounting of time, the listener for stop
+requests and the reader of skipped steps. Checks that run only at log lines, samples and checkpoints
+are timed alone, and their cost is spread over the steps between two of them. Hashing a checkpoint
+runs beside training, but is counted as if training waited for it.
 """
 
 import statistics
@@ -37,8 +37,8 @@ def measure(setup: Setup, repeats: int) -> dict[str, Any]:
       `share_by_turns`: the median over turns of (with - without) / without, with its quartiles.
       `share_of_events`: log lines, samples and manifests, as a share of the steps between them.
       `share`: the sum of the two.
-      `skipping_alone_seconds_median`: of skipping non-finite steps as a program of its own, which
-        reads and writes the whole state, as it need not inside the step.
+      `skipping_alone_seconds_median`: time of skipping in a program of its own. It is an upper
+        bound: that program reads and writes the whole state, which the training step need not.
     """
     programs, states, scalars = [], [], {}
     batch = next(setup.batches)
@@ -108,7 +108,7 @@ def _turns(
 
 
 def _skipping_alone(watched: Any, state: Any, scalars: Any, repeats: int) -> float:
-    """Bounds the cost from above where the step's time varies by more than the cost."""
+    """Returns an upper bound of the cost, for when the step's time varies by more than the cost."""
     compiled = jax.jit(nonfinite.keep_finite, static_argnums=0)
     seen = {name: scalars[name] for name in watched if name in scalars}
 
@@ -121,7 +121,7 @@ def _skipping_alone(watched: Any, state: Any, scalars: Any, repeats: int) -> flo
 def _events(
     setup: Setup, health: RunHealth, state: Any, scalars: Any, workdir: Path, repeats: int
 ) -> dict[str, float]:
-    """Returns the seconds of one log line, one sheet of samples and one checkpoint's manifest."""
+    """Returns the seconds to check a log line, to check samples, and to write a manifest."""
     scalars = setup.devices.fetch(scalars)
     columns, size = setup.config.sample.num_per_class, setup.config.model.image_size
     sheet = np.random.default_rng(0).integers(0, 256, (16 * columns, size, size, 3), np.uint8)

@@ -32,8 +32,9 @@ Program = Callable[[RunState, Any, Any], tuple[RunState, Any]]
 
 _MAX_STEPS = 1_000_000  # no benchmark takes so many
 
-# One update of each player, and a discriminator that has hardly moved when the generator is
-# updated: otherwise Adam would turn rounding errors of gradients near 0 into large differences.
+# Overrides for comparing devices: one update of each network, and a discriminator that hardly moves
+# before the generator is updated. Adam would turn rounding errors of gradients near 0 into large
+# differences otherwise.
 # With beta1 = 0, Adam's first moment is the gradient itself.
 COMPARABLE = ("model.dtype=float32", "train.d_steps_per_g_step=1", "train.steps_per_dispatch=1",
               "optim.d_learning_rate=1e-12", "optim.beta1=0")  # fmt: skip
@@ -107,7 +108,7 @@ class Setup:
         return state._replace(task=state.task._replace(g=g)), scalars
 
     def decoding(self, state: RunState, whole: Any, batches: Any) -> tuple[RunState, Any]:
-        """Decodes and augments the images of one step, and changes nothing."""
+        """Decodes and augments the images of one step, and leaves the state as it is."""
         return state, self._first_step(state, whole, batches)[1].image.sum()
 
     def _first_step(self, state: RunState, whole: Any, batches: Any) -> tuple[Any, Any]:
@@ -157,7 +158,7 @@ class Setup:
         return jax.device_get(run(state.task.g, state.task.d, z, label))
 
     def gradients(self, state: RunState) -> dict[str, np.ndarray]:
-        """Returns both players' last gradients as vectors, in a config with `COMPARABLE`."""
+        """Returns each network's last gradient as one vector; the config must have `COMPARABLE`."""
         gan = self.devices.fetch(state.task)
         players = {"g": gan.g, "d": gan.d}
         return {
@@ -183,7 +184,7 @@ class Setup:
 
 
 def open_data(config: Config) -> tuple[Source, Config]:
-    """Opens the config's data, or synthetic images where it cannot be had."""
+    """Opens the config's data, or synthetic images if it is not available."""
     try:
         source = data.load(config.data, config.model.image_size)
         return source, data.resolve(config, source)
@@ -197,9 +198,9 @@ def open_data(config: Config) -> tuple[Source, Config]:
 
 
 def words_with_data(words: Sequence[str]) -> list[str]:
-    """Returns `words`, a config and overrides, so that `sagan train` can be started with them.
+    """Returns `words`, a config and overrides, with which `sagan train` can be started.
 
-    Adds overrides for synthetic images where the config's data cannot be had. Training, unlike the
+    Adds overrides for synthetic images if the config's data is not available. Training, unlike the
     other benchmarks, needs as many classes as the dataset has.
     """
     asked = presets.load(words[0], words[1:])

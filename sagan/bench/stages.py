@@ -19,7 +19,7 @@ _SCORED = ("cifar10", "cifar10_sngan")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What there is on this machine, and how much of each thing is measured.
+    """Which files and programs this machine has, and how much is measured.
 
     Nothing is downloaded. A stage or step whose file is None is left out.
     """
@@ -77,7 +77,7 @@ class Step(NamedTuple):
     """A command whose output becomes the file `name`.
 
     Attributes:
-      answers: exit status 1 with an output is a result, which says that something differs.
+      answers: exit status 1 with an output is no failure: the output reports a difference.
       grace_seconds: from a request to stop until it is killed.
     """
 
@@ -96,11 +96,11 @@ class Training(NamedTuple):
 
 
 class Stages:
-    """Yields the commands of each stage, in order; what one yields may depend on earlier results.
+    """Yields the commands of each stage, in order. Later commands may depend on earlier results.
 
     Args:
       overrides: for every stage.
-      dry_run: yield everything, as if all files were there.
+      dry_run: yield all commands, as if all results existed.
     """
 
     def __init__(self, folder: Path, settings: Settings, overrides: Sequence[str], dry_run: bool):
@@ -115,7 +115,7 @@ class Stages:
         self._num_test = min(settings.num_images, 10_000)  # CIFAR-10's test set has no more
 
     def agree(self) -> Iterator[Step]:
-        """Computes the same numbers here and on the CPU."""
+        """Compares this device's numbers with the CPU's."""
         words = ["cifar10", *self._cifar, "train.batch_size=16", "--against-cpu"]
         yield self._bench("agree.json", *words)._replace(answers=True)
 
@@ -242,7 +242,7 @@ class Stages:
         )._replace(answers=True, grace_seconds=120)  # fmt: skip
 
     def _scores(self, name: str, *words: str) -> Iterator[Step]:
-        """Scores with each network that there are weights of."""
+        """Scores with each network whose weights were given."""
         inception, resnet = self._settings.inception, self._settings.resnet
         if inception:
             yield self._eval(f"score_{name}_inception", "fid_768,sfid", inception, *words)

@@ -20,7 +20,7 @@ def measure(words: Sequence[str]) -> dict[str, Any]:
     """Starts `sagan train` twice with one new cache of compiled programs, which is empty at first.
 
     Args:
-      words: a config and overrides; synthetic images are used if its data cannot be had.
+      words: a config and overrides; synthetic images are used if its data is not available.
 
     Returns: `first` and `again`, seconds from the start of the process until the first step is
       compiled and has begun, and `again_over_first`, their ratio.

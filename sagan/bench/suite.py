@@ -118,7 +118,7 @@ class _Runner:
         say(str(path))
         status = self._finish(step, part, self._time_left())
         stopped = status in (exit_codes.PREEMPTED, 128 + signal.SIGTERM)
-        # A process that is told to stop may also crash.
+        # A process may also crash when it is asked to stop.
         if stopped or (status >= 128 and self._time_left(check=False) <= 0):
             raise self._out_of_time()
         if status == 0 or (status == 1 and step.answers and part.stat().st_size):

@@ -10,9 +10,9 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 | `image_scorer` | the `Scorer` of tasks whose samplers draw images |
 | `evaluator` | metrics, a feature network and a real side, ready to score images |
 | `fold` | one pass over images: features of each batch, folded into the metrics' states |
-| `reference` | the real side: opened by name, computed once |
+| `reference` | the real side, with which images are compared: opened by name, computed once |
 | `reference_files` | the files that the real side is cached in, or saved to |
-| `requirements` | what is refused before any work, with the reason |
+| `requirements` | checks that raise an error before any work that could only fail |
 | `protocol` | names of scores, and the fingerprint of how they were measured |
 | `results` | the files `eval/<step>.json` of a run |
 | `presentation` | results on the terminal, in TensorBoard and as a plot |
@@ -87,7 +87,7 @@ class ScoreSpec:
         return cls(**asked | {name: x for name, x in changes.items() if x is not None})
 
     def measures_like(self, other: "ScoreSpec") -> bool:
-        """Returns whether scores of both are measured in the same way, whichever metrics."""
+        """Returns whether both measure in the same way; the choice of metrics does not matter."""
         same = dataclasses.replace(self, metrics=other.metrics, batch_size=other.batch_size)
         return same == other
 
@@ -158,7 +158,7 @@ class ScoredTask(Protocol):
         ...
 
     def load_sampler(self, workdir: Path, step: int) -> Any:
-        """Loads a checkpoint, as the task's scorer takes it; a `Sampler` if it draws images.
+        """Loads a checkpoint for the task's scorer; returns a `Sampler` if it draws images.
 
         Raises: CheckpointError if there is no such checkpoint, or it is damaged.
         """

@@ -105,7 +105,7 @@ def _filed(workdir: Path, step: int, scorer: Scorer) -> dict[str, Any] | None:
 
 
 class _Scoring:
-    """The checkpoints of one run under one scorer."""
+    """Scores the checkpoints of one run with one scorer."""
 
     def __init__(self, workdir: Path, task: ScoredTask, scorer: Scorer, config: Config):
         self._workdir, self._task, self._scorer = workdir, task, scorer

@@ -37,7 +37,7 @@ Watcher = Callable[[np.ndarray, np.ndarray, np.ndarray | None], None]
 
 
 class _Read(NamedTuple):
-    """One batch after the network."""
+    """The features of one batch, with positions and labels."""
 
     features: Mapping[str, np.ndarray]
     indices: np.ndarray

@@ -29,8 +29,8 @@ def score_images(
 
     Args:
       images: from `reference.open_images`.
-      spec: which scores; `reference` must be given, and what is said of samples (`num_images`,
-        `seeds`, `truncation`) is not read.
+      spec: which scores. `reference` is required; `num_images`, `seeds` and `truncation`, which are
+        about generated images, are ignored.
       overrides: `section.field=value` for a preset that is named as the reference.
       image_size: px to which a reference that is a folder is cropped and resized; None: as it is.
 

@@ -22,8 +22,8 @@ from sagan.evaluation.requirements import (
 class ImageScorer:
     """Scores checkpoints that draw images.
 
-    When constructed, it opens the real side and the feature network, so that what cannot be scored
-    is reported before hours of training.
+    The constructor opens the real side and the feature network, so that an error is reported before
+    hours of training.
 
     Args:
       data: what the run was trained on.
@@ -35,8 +35,8 @@ class ImageScorer:
     Attributes:
       reference: the real side.
 
-    Raises: ConfigError if data or network cannot be opened, or if they, or the numbers of images,
-      do not suffice for a metric.
+    Raises: ConfigError if data or network cannot be opened, or if a metric needs more images,
+      classes or outputs than there are.
     """
 
     def __init__(

@@ -49,10 +49,10 @@ def write_events(workdir: Path, step: int, values: Mapping[str, float]) -> None:
 
 
 def curves(workdir: Path) -> dict[str, dict[int, dict[str, float]]]:
-    """Returns, for each score, the scores by step of all results that have it and compare.
+    """Returns, for each score, the scores by step of all comparable results that have it.
 
-    A result compares if it was measured like the newest of the run's own ones, or like the newest
-    at all if no own one has this score.
+    A result is comparable if it was measured like the newest of the run's own results or, if none
+    of those has this score, like the newest result of all.
     """
     pairs = [*results.read_others(workdir), *results.read_all(workdir).items()]
     found = sorted(pairs, key=lambda pair: pair[0])

@@ -1,10 +1,10 @@
 """Names of scores, and the fingerprint of how they were measured.
 
-There are no free options of evaluation. A metric fixes its network output, its constants and how
+No option changes a score unnoticed. A metric fixes its network output, its constants and how
 it shuffles; the resizer and the number of images are part of the name of the score: `fid50k` is
 FID of 50,000 images resized as TensorFlow 1 did (`tf`), `clean_fid10k` that of 10,000 images
 resized as clean-fid does. Everything else that changes a score is in the fingerprint that is
-stored beside it. Scores with different fingerprints do not compare (`sagan compare`).
+stored beside it. `sagan compare` refuses scores with different ones (see `differences`).
 
 Fields of a fingerprint:
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from sagan.evaluation import HowMade, ScoreSpec
 
-# Seeds make a score another draw, not another measurement. A reference is known by its contents.
+# Another seed is another sample of the same measurement. A reference is identified by its hash.
 _NOT_COMPARED = {"seed", "reference"}
 # How images were made. All are None for images that come as files, because that is not known;
 # these fields are then ignored in a comparison.

@@ -1,4 +1,4 @@
-"""The real side of scores: opened by name, computed once, and kept in the cache folder."""
+"""The real images that scores compare with (the real side): opened by name and cached."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """The real side in files: states kept in the cache folder, and references saved as one `.npz`.
 
 A cached state is stored under a hash of everything that it depends on. Each file also contains
-these facts, and is read only if they are the ones that were asked for.
+these facts, and is used only if they match.
 """
 
 import hashlib

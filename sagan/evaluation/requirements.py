@@ -18,7 +18,7 @@ def require_possible(
 
     Args:
       num_real: None: not known yet.
-      labelled: whether both sides have classes, as far as a metric looks at them.
+      labelled: whether every side that the metrics read has classes.
     """
     for metric in metrics:
         sides = [("generated", num_fake)]

@@ -79,7 +79,7 @@ def _other_path(workdir: Path, step: int, fingerprint: Mapping[str, Any]) -> Pat
 def is_own(result: Mapping[str, Any]) -> bool:
     """Returns whether the run's config asks for scores measured like these.
 
-    Results of older versions do not record it and count as such.
+    Results of older versions do not record this, and count as the run's own.
     """
     return bool(result.get("own", True))
 
@@ -111,7 +111,7 @@ def write(workdir: Path, result: Mapping[str, Any]) -> list[str]:
     The run's own scores keep their place in `eval/<step>.json`, however often the step is scored
     in other ways, because the best checkpoint is chosen by them.
 
-    Returns: lines about results with other fingerprints, and where they are.
+    Returns: lines that say where results with other fingerprints are stored.
     """
     step, fingerprint = result["step"], _as_json(result["protocol"])
     path, beside = path_of(workdir, step), _other_path(workdir, step, fingerprint)
@@ -164,8 +164,8 @@ def number(value: float) -> str:
 def best_step(workdir: Path, config: Config) -> int:
     """Returns the step with the best `eval.best_metric` among the main results.
 
-    Only results compare that were measured like the newest of the run's own ones, or like the
-    newest at all if there are no own ones.
+    Considers only results that were measured like the newest of the run's own ones or, if there
+    are none, like the newest result of all.
 
     Raises: ConfigError if no step was scored with that metric.
     """

@@ -9,5 +9,5 @@
 | `phase.py` | what the process is doing now |
 | `stop.py`, `watchdog.py` | requests to stop; ending a process that hangs |
 | `goodput.py`, `speed.py` | where the time goes; images per second |
-| `preflight.py` | `sagan check` and `--dry-run`: a look before a run |
+| `preflight.py` | `sagan check` and `--dry-run`: checks before a run |
 """

@@ -20,7 +20,7 @@ Decode = Callable[[Any, Any, Any], Batch]  # as `data.pipeline.decode`, without 
 
 
 class Cadence(NamedTuple):
-    """What is due at every multiple of so many steps (0: never), and which step is the last."""
+    """Steps between log lines, previews, checkpoints and scores (0: never), and the last step."""
 
     log: int
     preview: int
@@ -44,7 +44,7 @@ def plan(step: int, steps_per_dispatch: int, cadence: Cadence) -> Iterator[tuple
 
     A dispatch never runs past a step at which something is due, nor past the last one. Where a
     whole dispatch does not fit, single steps fill the gap, so only two programs are ever compiled.
-    What follows a step depends on that step alone: a resumed run repeats the same dispatches.
+    The plan from a step depends on that step alone, so a resumed run has the same dispatches.
 
     Args:
       step: number of steps taken so far.

@@ -39,7 +39,7 @@ class Goodput:
         self._since = now
 
     def scalars(self) -> dict[str, float]:
-        """Returns the totals, and the share of the whole that went into steps that count."""
+        """Returns the totals, and the share of all time in training steps that are not repeated."""
         self._account(self._activity.phase, self._activity.phase)
         whole = sum(self.seconds.values())
         share = self.seconds[Phase.STEPPING] / whole if whole else 0.0
@@ -47,7 +47,7 @@ class Goodput:
         return {"time/goodput": share} | totals
 
     def begun(self) -> str:
-        """Returns, at the first step of this process, how long it took to get there."""
+        """Returns the line that reports how long this process took to reach its first step."""
         return f"{FIRST_STEP}, {time.perf_counter() - self._began:.1f} s after the imports"
 
     def summary(self) -> str:

@@ -1,4 +1,4 @@
-"""What the loop shows to those who watch a run's health, and when they end the run."""
+"""Watches a run's health: skipped steps, and alarms of the task, both of which may end it."""
 
 import contextlib
 import sys
@@ -23,14 +23,14 @@ _IN_FLIGHT = 2  # dispatches that the loop may run ahead of the devices
 
 
 class RunHealth:
-    """Reads what each dispatch, log line and preview says of the run.
+    """Checks each dispatch, log line and preview for signs that training has gone wrong.
 
-    Every process does so alike: all see the same scalars, and the first one tells the others what
-    it measured in the preview.
+    All processes reach the same result: they see the same scalars, and the first one sends the
+    others what it measured in the preview.
 
     Args:
       watched: scalars that must be finite in every step.
-      watcher: the task's own.
+      watcher: the task's `Health`.
       state: the run continues from here.
     """
 
@@ -54,7 +54,7 @@ class RunHealth:
         self._in_flight: list[tuple[int, Mapping[str, Any]]] = []
 
     def memory(self, step: int) -> dict[str, Any]:
-        """Returns what must be known again after `step`, which is being saved."""
+        """Returns what a run that resumes from `step` needs to know; called when that is saved."""
         return self._watcher.memory(step)
 
     def worth_keeping(self) -> set[int]:
@@ -66,7 +66,7 @@ class RunHealth:
         return worth
 
     def dispatched(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Takes what a dispatch will return, and waits until only a few are under way.
+        """Takes what a started dispatch will return, and waits until at most two are unfinished.
 
         Raises: Diverged.
         """
@@ -74,7 +74,7 @@ class RunHealth:
         self.wait(_IN_FLIGHT)
 
     def wait(self, ahead: int = 0) -> None:
-        """Waits until at most `ahead` dispatches are under way, and looks at those that ended.
+        """Waits until at most `ahead` dispatches are unfinished, and checks those that ended.
 
         Raises: Diverged.
         """
@@ -95,7 +95,7 @@ class RunHealth:
         return values | self._watcher.scalars()
 
     def previewed(self, step: int, preview: Preview | None) -> None:
-        """Looks at the preview of `step`, which the first process has drawn; others give None."""
+        """Looks at the preview of `step`, which the first process has drawn; others pass None."""
 
         def measure() -> Any:
             assert preview is not None

@@ -1,4 +1,4 @@
-"""The loop: feed, step, log, preview, save, score, stop."""
+"""The training loop: feed, step, log, preview, save, score, stop."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ def run(
 
     Args:
       source: the config's images, if they are open already.
-      hardware: what to train as if on; None: what this process has.
+      hardware: the platform to train for; None: that of this process.
 
     Returns:
       The path of the last picture of samples.
@@ -72,13 +72,12 @@ class Loop:
         )
 
     def run(self) -> Path:
-        """Trains to the last step; finishes what it has begun to write, however it ends."""
+        """Trains to the last step. Pending writes are finished even if training fails."""
         parts = self._parts
         self._scalars = Scalars(parts.workdir, self._step) if self._main else None
         try:
-            self._score_if(
-                self._step > 0 and self._scores_here()
-            )  # an earlier process may not have
+            # The process that saved this step may have ended before it was scored.
+            self._score_if(self._step > 0 and self._scores_here())
             with jax.transfer_guard("disallow"):
                 self._train()
         finally:
@@ -155,14 +154,14 @@ class Loop:
         return detail(values, parts.task.headline)
 
     def _snapshot_at_0(self) -> Any:
-        """Copies what the preview of step 0 needs, before the first step takes the state."""
+        """Copies what the preview of step 0 needs, before the first step overwrites the state."""
         if self._step or not self._cadence.preview:
             return None
         parts = self._parts
         return _copy(parts.devices.local(parts.task.snapshot(self._state.task)))
 
     def _preview_step_0(self, snapshot: Any) -> None:
-        """Previews step 0 while the first step is under way, so that nobody waits for noise."""
+        """Previews step 0 while the first step runs, so that training does not wait for it."""
         parts = self._parts
         with jax.transfer_guard("allow"), parts.activity.during(Phase.SAMPLING):
             self._preview(0, parts.task.inference(snapshot, quick=True))

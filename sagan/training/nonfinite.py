@@ -26,13 +26,13 @@ _SKIPPED, _SEEN = "nonfinite/skipped", "nonfinite/seen"
 
 
 class Diverged(Failure):
-    """The run has gone wrong for good, and going on would not help."""
+    """Training has diverged or collapsed, and continuing would not help."""
 
     exit_code = exit_codes.DIVERGED
 
 
 class Report(NamedTuple):
-    """How the steps of one dispatch were decided.
+    """Which steps of one dispatch were skipped, and why.
 
     Attributes:
       skipped: which of the steps changed nothing.
@@ -49,8 +49,8 @@ def keep_finite(
     """Returns `new` if all watched scalars are finite, else `old`.
 
     Finite gradients leave Adam's state and the averages finite. Parameters can overflow all the
-    same if the learning rate is absurd, and so can batch statistics if activations are. Such
-    elements keep their old values one by one.
+    same if the learning rate is absurd, and so can batch statistics if activations are. Only
+    the elements that overflow then keep their old values.
 
     Args:
       watched: names of scalars; one that this step does not have counts as 0.
@@ -89,7 +89,7 @@ class History:
 
     Args:
       watched: names of the scalars in a report.
-      limit: number of skipped steps that a run survives.
+      limit: number of skipped steps that a run may have.
       step: the run continues from here.
       skipped: number of steps that were skipped until then.
       main: whether this process writes and prints; all processes count.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 
 class Phase(enum.Enum):
-    """One kind of work. The value names its account in `time/<value>_seconds`."""
+    """One kind of work. Its time is the scalar `time/<value>_seconds`."""
 
     RESTORING = "restart"
     COMPILING = "compile"  # everything else before the first step, too

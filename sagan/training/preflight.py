@@ -1,4 +1,4 @@
-"""A look before a run: devices, data, classes, unreadable files, memory, steps per epoch."""
+"""Checks before a run: devices, data, classes, unreadable files, memory, steps per epoch."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ _SHOWN_BAD = 100
 
 
 def check(config: Config) -> int:
-    """Prints what a run with `config` would meet.
+    """Prints what a run with `config` would use and need.
 
     Returns:
       An exit code: bad input if something would stop the run, or if more than 0.1 % of the images

@@ -9,7 +9,7 @@ from sagan.parallel.platform import Platform
 
 
 class Speed:
-    """Turns steps per second into figures that people compare.
+    """Converts steps per second to images per second and the share of the chip's peak.
 
     Args:
       images_per_step: real images that one step consumes.

@@ -20,7 +20,7 @@ from sagan.parallel.processes import exit_now
 from sagan.training.phase import Activity
 
 _INTERRUPT_SECONDS = 5  # for Ctrl-C to unwind as an exception; a call into C may block it
-_DUPLICATE_SIGNAL_SECONDS = 1.0  # a group's SIGTERM arrives again from each that passes it on
+_DUPLICATE_SIGNAL_SECONDS = 1.0  # a parent that got the same signal may pass it on
 _CLOSED = 0
 
 
@@ -38,7 +38,7 @@ class StopRequest:
     the steps since the last save and nothing else.
 
     Args:
-      activity: if it has nothing to lose, the first SIGTERM ends the process at once too (42).
+      activity: if its phase has nothing to lose, even the first SIGTERM exits at once, with 42.
     """
 
     def __init__(self, activity: Activity):

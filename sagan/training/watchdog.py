@@ -1,4 +1,4 @@
-"""Ends a process that makes no more progress, and says where it stood.
+"""Ends a process that makes no more progress, and writes the stacks of its threads.
 
 The heartbeats between processes miss this: a process that sleeps or waits still answers them.
 """
@@ -17,14 +17,14 @@ from sagan.config import exit_codes
 from sagan.parallel.processes import exit_now
 from sagan.training.phase import Activity, Phase
 
-_SLOW_FACTOR = 4  # what is no training step may take so many times longer
-_CHECKS = 20  # in the time allowed
+_SLOW_FACTOR = 4  # phases that may be slow get this many times longer
+_CHECKS = 20  # per allowed time
 
 
 class Watchdog:
-    """Wants a `beat` every `seconds`; otherwise writes all stacks and ends the process (134).
+    """Expects a `beat` every `seconds`; otherwise writes all stacks and exits with code 134.
 
-    Use it as a context. The watchdog is a thread and needs Python's global lock. If a call into C
+    Use it as a context. The watchdog is a thread and needs the interpreter lock. If a call into C
     keeps that lock, the kernel's alarm ends the process `backstop_seconds` later, with stacks on
     stderr and with exit code 142, which launchers retry alike.
 

@@ -34,7 +34,7 @@ class Extractor(Protocol):
 
     Attributes:
       name: that of the network, as in `eval.features`.
-      fingerprint: everything that changes the numbers; scores compare only where it is equal.
+      fingerprint: everything that changes the numbers; only scores with equal ones are comparable.
       widths: the outputs that it can compute, and their widths.
       missing: outputs that need layers which its weights do not contain, and why, in one line.
     """
@@ -49,10 +49,10 @@ class Extractor(Protocol):
     ) -> dict[str, Float[np.ndarray, "B _"]]:
         """Computes `outputs` of RGB images, on all local devices; returns host arrays, in order.
 
-        Any number of images, all of one size. Layers behind the last output are not run.
+        Takes any number of images of one size. Layers after the last output are not run.
 
         Raises:
-          ConfigError: an output that the weights do not reach.
+          ConfigError: an output that needs layers which the weights lack.
           ValueError: an output that the network does not have; images of another shape or type.
         """
         ...

@@ -4,7 +4,7 @@
 
 Training takes seconds (digits) to minutes (CIFAR-10 on an accelerator); the result is kept in the
 cache folder. Outputs are `classifier_pool`, the 64 features after ReLU before the last layer, and
-`classifier_logits`. Scores computed from them compare only under one and the same classifier.
+`classifier_logits`. Only scores that the same classifier computed are comparable.
 """
 
 import functools

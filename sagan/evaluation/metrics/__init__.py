@@ -61,8 +61,8 @@ class Metric:
     """One metric.
 
     Attributes:
-      name: what users type and what results are keyed by. Metrics whose values do not compare have
-        different names.
+      name: what users type and what results are keyed by. Metrics whose values are not comparable
+        have different names.
       output: the output of the feature network that it reads.
       accumulator: how features are folded.
       compute: takes the states of both sides, `(fake, real)`, and returns values by part; the main

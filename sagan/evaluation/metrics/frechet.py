@@ -3,7 +3,7 @@
     |mu_f - mu_r|^2 + Tr(C_f + C_r - 2 (C_f C_r)^(1/2))
 
 with covariances of divisor n - 1. It is >= 0, lower is better, and biased upwards for few images,
-so only scores of equal numbers of images compare.
+so only scores of equal numbers of images are comparable.
 
 Source: TTUR (arXiv:1706.08500), Eq. 6, and its code.
 """
@@ -161,8 +161,8 @@ METRICS = (
     # Spatial FID, on 17 x 17 x 7 = 2023 features of mixed_6 that keep positions: sensitive to
     # layout where FID is not. Nash et al. (arXiv:2103.03841), §4.3; layer as in guided-diffusion.
     _row("sfid", "spatial"),
-    # Not FID: on the last hidden layer of a small classifier of the data. It compares checkpoints
-    # under one and the same classifier only.
+    # Not FID: on the last hidden layer of a small classifier of the data. Only scores that
+    # the same classifier computed are comparable.
     _row("classifier_fid", "classifier_pool"),
     # The FID of each class by itself, averaged over classes; much higher than FID where classes
     # have few images. Miyato and Koyama (arXiv:1802.05637), §4.1.

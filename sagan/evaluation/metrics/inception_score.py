@@ -99,8 +99,8 @@ def _row(name: str, output: str, num_splits: int, min_images: int) -> Metric:
 
 
 METRICS = (
-    # The usual Inception Score, in [1, 1008]. The bias of the logits is left out as in the
-    # authors' code, which every comparable number carries.
+    # The usual Inception Score, in [1, 1008]. The bias of the logits is left out, as
+    # in the authors' code, with which published scores are computed.
     _row("is", "logits_unbiased", num_splits=10, min_images=10),
     # Over all images at once, as TF-GAN evaluates. Slightly above the score of the same images in
     # 10 splits, whose p(y) are noisier.

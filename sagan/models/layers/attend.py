@@ -4,7 +4,7 @@
 |---|---|
 | `full` | attention over all positions, with the whole map of weights in memory |
 | `memory_efficient` | the same in chunks of queries, forwards and backwards |
-| `flash` | the same in one kernel of cuDNN's, where that can; see `has_flash` |
+| `flash` | the same in one cuDNN kernel if `has_flash`, else as `memory_efficient` |
 | `local_1d`, `local_2d` | attention over nearby positions only |
 | `auto` | `memory_efficient` on maps of 64 x 64 and larger, `full` on smaller ones |
 
@@ -42,7 +42,7 @@ def gather(
 
     Args:
       form: see the table above.
-      block: size of a block of the local forms; see there.
+      block: size of a block of the local forms; see `local_attention`.
       platform: where it will run; None: the hardware of this process.
 
     Raises: ValueError for an unknown form, or a block that does not fit.
@@ -65,9 +65,9 @@ def gather(
 def gather_with_map(
     form: str, block: int, query: Queries, key: Keys, value: Values
 ) -> tuple[Gathered, Float[Array, "B Q K"]]:
-    """Returns what `gather` does, and the whole map of weights.
+    """Returns what `gather` returns, and the whole map of weights.
 
-    Its rows sum to 1, and it is 0 where a local form does not look.
+    The map's rows sum to 1. It is 0 at keys that a query of a local form does not attend to.
     """
     scores = _scores(query, key)
     if form in LOCAL:
@@ -118,7 +118,7 @@ def memory_efficient(
 
 
 def has_flash(channels: int, dtype: Any, platform: Platform) -> bool:
-    """Returns whether cuDNN's attention works there for maps of so many channels.
+    """Returns whether cuDNN's attention runs on a platform for maps of so many channels.
 
     It needs a GPU by NVIDIA of compute capability 8 or higher, 16-bit maps, and up to 128 channels.
     """

@@ -20,8 +20,8 @@ class SelfAttention(nn.Module):
     Attributes:
       variant: `released`: keys and values 2x2 max-pooled, C/2 value channels, as in the authors'
         code; `paper`: neither, C/8 value channels.
-      form, block: how it gathers, and in local forms from where; see `attend`. The parameters do
-        not depend on it.
+      form, block: how attention is computed, and the block size of local forms; see `attend`. The
+        parameters do not depend on them.
       kernel_init: of the four 1x1 convolutions, which have no biases.
       dtype: of the projections. Scores and softmax are float32, because scores are not scaled.
       platform: where it will run; None: the hardware of this process.

@@ -90,7 +90,7 @@ def _apply(layer, size: int, x, function):
 
 
 def uses_products(platform: Platform) -> bool:
-    """Returns whether 3x3 convolutions are matrix products there."""
+    """Returns whether 3x3 convolutions are matrix products on a platform."""
     return platform.backend == "cpu"
 
 

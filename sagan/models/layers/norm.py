@@ -15,7 +15,7 @@ class BatchNorm(nn.Module):
 
     Gain and bias are parameters (C,) if there is no condition; rows of the tables `scale` and
     `bias` (K, C) if the condition is a class; and linear maps of the condition, with 1 added to
-    the gain, if it is a vector. They have no effect on a new layer, except those of a vector.
+    the gain, if it is a vector. A new layer has gain 1 and bias 0, except with a vector.
 
     While training, the statistics are those of the batch on all devices along `axis_name`, and the
     running averages in `batch_stats` move (biased variance). Otherwise those averages are used.

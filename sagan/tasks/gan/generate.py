@@ -1,6 +1,6 @@
 """Images and attention maps from latents, in chunks of one fixed size.
 
-The generator runs with the stored batch statistics, and always on as many latents at a time. An
+The generator runs with the stored batch statistics, and always on the same number of latents. An
 image therefore depends on its own latent and class alone, not on its neighbours or their number.
 """
 

@@ -1,6 +1,6 @@
 """Watches a GAN for collapse: its logits and losses, its spectral norms, and its samples.
 
-Everything it looks at exists anyway: the scalars of a log line, and the sheet of samples. The
+It reads only what a run produces anyway: the scalars of log lines, and the samples of previews. The
 diversity of samples is the root mean square distance between two samples of one class, divided by
 that between two real images. The mean over all pairs is twice the variance, so no pair is formed.
 """
@@ -19,7 +19,7 @@ from sagan.tasks import Preview
 
 _READINGS = 3  # in a row make an alarm, since a single batch may be an outlier
 _MIN_LOSS = 1e-3  # of the discriminator; a smaller one has no gradient left for the generator
-_JUMP = 5.0  # a spectral norm over its own average; BigGAN's (arXiv:1809.11096) explode so
+_JUMP = 5.0  # times its average, a spectral norm raises an alarm; see BigGAN (arXiv:1809.11096)
 _AVERAGE_WEIGHT = 0.1  # of a new spectral norm in that average
 _REAL_IMAGES = 128
 
@@ -83,13 +83,13 @@ class GanHealth:
                 jumped = sigma > _JUMP * usual
                 text = f"{name} is {sigma:.3g}; it was {usual:.3g}"
                 found.append(self._read(name, jumped, text))
-                # Once the alarm is raised the average follows, so that it ends if sigma stays.
+                # After an alarm the average follows sigma, so that the alarm ends if sigma stays.
                 if not jumped or name in self.alarms:
                     self._sigma[name] += _AVERAGE_WEIGHT * (sigma - usual)
         return [text for text in found if text]
 
     def measure(self, preview: Preview) -> float | None:
-        """Returns the diversity of a sheet of samples, to 6 digits; None if it has none."""
+        """Returns the diversity of a preview's samples, to 6 digits; None if it is undefined."""
         if self._real_spread is None:
             self._real_spread = spread_of(self._source)
         found = diversity(spread(preview.images, preview.labels), self._real_spread)

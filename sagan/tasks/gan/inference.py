@@ -1,6 +1,6 @@
 """The variables that images are drawn with: averaged weights, and batch statistics made for them.
 
-Batch norm's running averages were gathered while other weights than the averaged ones ran. They are
+Batch norm's running averages belong to the weights in training, not to the averaged ones. They are
 therefore computed anew, over `checkpoint.statistics_batches` batches, before a checkpoint is
 written, and stored with it.
 Source: "standing statistics" of BigGAN (arXiv:1809.11096), Section 4.1.

@@ -31,7 +31,7 @@ class Request:
       num: number of images of each of `classes`; without `classes`, number of images in all.
       truncation: factor of the latents in (0, 1]; None means 1.
       grid: write one picture with all images.
-      interpolate: two image indices; draw the way from one latent to the other, a row per class.
+      interpolate: two image indices; draw images between their latents, one row per class.
       attention: query points as (row, column) fractions of the image, or () for three usual ones;
         draw the attention map of each.
 
@@ -71,7 +71,7 @@ class Request:
 def write(sampler: Sampler, request: Request) -> list[Path]:
     """Draws and writes the pictures of a request; returns their paths.
 
-    Raises: ConfigError for an unknown class, or a picture that this model cannot give.
+    Raises: ConfigError for an unknown class, or attention maps of a generator without attention.
     """
     labels, indices = _plan(sampler, request)
     if request.attention is not None:

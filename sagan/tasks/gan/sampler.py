@@ -59,7 +59,7 @@ class Sampler:
     def attention_maps(
         self, z: Float[np.ndarray, "N Z"], labels: Int[np.ndarray, " N"] | None
     ) -> dict[str, Float[np.ndarray, "N Q K"]]:
-        """Returns the map of each attention layer for each latent; rows are queries, sum 1."""
+        """Returns each attention layer's map for each latent; rows are queries and sum to 1."""
         return generate.attention_maps(self.config.model, self.variables, z, labels)
 
     def latents(self, indices: Int[np.ndarray, " N"], seed: int) -> Float[np.ndarray, "N Z"]:
@@ -70,7 +70,7 @@ class Sampler:
     def find(self, names: Sequence[str]) -> list[int]:
         """Returns the labels of classes that are given by name or number.
 
-        Raises: ConfigError if there is no such class; lists those there are.
+        Raises: ConfigError if there is no such class; the message lists the known ones.
         """
         if not self.class_names:
             raise ConfigError("this model is unconditional: it has no classes to choose from")

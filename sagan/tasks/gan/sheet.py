@@ -1,4 +1,4 @@
-"""The sheet of samples that a run draws again and again: the same latents, one class per row."""
+"""The sheet: a grid of samples, always from the same latents, with one class per row."""
 
 import math
 from typing import Any

@@ -3,7 +3,7 @@
 Everything here is pure and written for one device under the axis `data`; gradients and scalars are
 averaged over all devices explicitly. Every random draw is a function of (seed, step, update, index
 in the global batch), so the number of devices changes nothing. The exception is
-`train.accumulate_steps`: each device cuts its own share of the batch into parts, and batch norm
+`train.accumulate_steps`: each device splits its own images of the batch into parts, and batch norm
 normalises each part by itself.
 """
 
@@ -62,7 +62,7 @@ class Gan(NamedTuple):
       networks: generator and discriminator; see `sagan.models`.
       penalties: each with its weight.
       model: the section of the config that belongs to the family of networks.
-      unroll: repeat the discriminator's updates in the program rather than in a compiled loop.
+      unroll: compile the discriminator's updates one after another, not as a loop.
     """
 
     networks: Networks
@@ -202,7 +202,7 @@ def update_generator(
 
     Args:
       vectors: the generator's power iteration of this step.
-      real: real images for losses that compare with them; others do not look at it.
+      real: real images, for losses that compare with them; other losses ignore it.
     """
     d_vectors = spectral.iterate(d.params, d.stats["spectral_stats"])  # used here, but not kept
     d_weights = spectral.normalize(d.params, d_vectors)
@@ -270,8 +270,8 @@ def _mean_gradient(
 ) -> tuple[Any, Scalars, Any]:
     """Averages gradient and scalars over the parts of this device's batch, then over devices.
 
-    All parts use the same estimate of the spectral norms, so they add up to the whole batch in
-    everything but batch norm: it normalises each part by itself, and its averages move once a part.
+    All parts use the same estimate of the spectral norms, so their mean is that of the whole
+    batch. Only batch norm differs: it normalises, and moves its averages, for each part by itself.
     """
     parts = gan.train.accumulate_steps
     size = batch_size // parts

@@ -1,4 +1,4 @@
-"""Scalars that are read off the state: the gates of attention and the spectral norms."""
+"""Scalars that are read off the state: gamma of the attention layers and spectral norms."""
 
 from collections.abc import Mapping
 from typing import Any
