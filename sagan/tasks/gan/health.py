@@ -151,7 +151,7 @@ def spread_of(source: Source) -> float:
     Folders are sorted by class, so neighbours mostly share one, however many classes there are.
     """
     pairs = np.linspace(0, len(source) - 2, _REAL_IMAGES // 2).astype(int)
-    chosen = np.unique(np.clip([pairs, pairs + 1], 0, None))
+    chosen = np.unique(np.clip([pairs, pairs + 1], 0, len(source) - 1))
     images, labels = data.read(unreadable.Tolerant(source), chosen)
     found = spread(images, labels)
     return found if math.isfinite(found) else spread(images, None)
