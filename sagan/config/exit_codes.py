@@ -1,7 +1,7 @@
 """Exit codes of every command. Launchers read them to decide whether to start a run again."""
 
 DONE = 0  # the command did what was asked
-CRASH = 1  # an error that nobody expected; starting again may help
+CRASH = 1  # an error that nobody expected; launchers do not start it again
 BAD_INPUT = 2  # a value, file or argument is wrong; starting again does not help
 DIVERGED = 3  # the training gives NaN or infinite numbers, or has collapsed
 NO_CHECKPOINT = 4  # no checkpoint can be used, or the work directory belongs to another run

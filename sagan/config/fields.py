@@ -23,7 +23,10 @@ class ConfigError(Failure):
 
 
 class Limits(NamedTuple):
-    """The numbers that a field allows; None is no limit on that side."""
+    """The numbers that a field allows. `at_least` includes its number, `above` and `below` do not.
+
+    None means that there is no such limit.
+    """
 
     at_least: int | float | None = None
     above: int | float | None = None

@@ -39,7 +39,9 @@ class DecodedSource:
 
 
 def decode_up_to(source: Source, image_size: int, max_bytes: int) -> Source:
-    """Decodes the whole source if its images take at most `max_bytes`; else returns it unchanged.
+    """Decodes all images if they take at most `max_bytes`; else returns the source unchanged.
+
+    Small sets are held in memory, larger ones in a memory-mapped file of the cache folder.
 
     Raises: ConfigError as `DecodedSource`.
     """

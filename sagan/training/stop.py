@@ -33,7 +33,8 @@ class Preempted(Failure):
 class StopRequest:
     """Listens for SIGTERM while used as a context.
 
-    A second SIGTERM, or Ctrl-C, ends the process at once. A SIGTERM within a second of the first
+    A second SIGTERM ends the process at once. Ctrl-C interrupts it, and ends it after 5 s if a call
+    into C blocks it. A SIGTERM within a second of the first
     counts as the same request. Committed checkpoints are never changed, so ending at once loses
     the steps since the last save and nothing else.
 

@@ -40,7 +40,10 @@ class Folder:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Folder:
-    """Raises: ConfigError if the split does not exist, or it or one of its classes is empty."""
+    """Opens `data.dir/SPLIT`, or all of `data.dir` for the split `train` if it has no such folder.
+
+    Raises: ConfigError for a missing split, no images, or a class folder with other files alone.
+    """
     del argument
     root = require_directory(config)
     split = root / config.split

@@ -38,6 +38,6 @@ class Synthetic:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Synthetic:
-    """Every split name stands for a different set."""
+    """Opens the images of a split, whose name seeds them; `ab` and `ba` are the same images."""
     del argument
     return Synthetic(config.split, image_size)

@@ -59,7 +59,10 @@ class Prepared:
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
-    """Raises: ConfigError if the data set is not prepared in `data.dir`, or lacks the split."""
+    """Opens the newest version that is prepared in `data.dir` (else TFDS's usual folder).
+
+    Raises: ConfigError if none is prepared there, or it lacks the split.
+    """
     if not argument:
         raise ConfigError("data.name=tfds needs the dataset's name, such as tfds/cifar10")
     root = Path(config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))

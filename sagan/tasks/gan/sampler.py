@@ -40,8 +40,8 @@ class Sampler:
 
         Args:
           labels: classes, or None if the model is unconditional.
-          truncation: psi in (0, 1]; latents are multiplied by it, which pulls images towards the
-            mean image. None means 1.
+          truncation: psi in (0, 1]; latents are multiplied by it, which makes images more alike.
+            None means 1.
         """
         return self.images(self.latents(indices, seed), labels, truncation=truncation)
 
