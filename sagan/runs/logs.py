@@ -1,20 +1,30 @@
 """What a run records: `metrics.jsonl`, TensorBoard events, and journals of rare events."""
 
+import contextlib
 import json
 import math
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sagan.config.exit_codes import CRASH, Failure
 from sagan.files.atomic import replace_text
+
+
+class LogError(Failure):
+    """A line of scalars could not be written, usually because the disk is full."""
+
+    exit_code = CRASH
 
 
 class Scalars:
     """Writes scalars to `metrics.jsonl` and as TensorBoard events.
 
     Opening removes what was written for later steps, so that the files of a resumed run equal
-    those of an uninterrupted one.
+    those of an uninterrupted one. It is a context manager: the files are closed at the end of the
+    block, and an error of closing them does not replace one that has ended the block.
 
     Args:
       step: where the run continues.
@@ -33,15 +43,35 @@ class Scalars:
         self._events.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line, and one event per scalar. In JSON, a value that is not finite is null."""
-        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **line}) + "\n")
-        self._file.flush()
-        write_events(self._events, step, values)
+        """Adds one line, and one event per scalar. In JSON, a value that is not finite is null.
 
-    def close(self) -> None:
-        self._file.close()
-        self._events.close()
+        Raises: LogError.
+        """
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with self._explained():
+            self._file.write(json.dumps({"step": step, **line}) + "\n")
+            self._file.flush()
+            write_events(self._events, step, values)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            folder = self._path.parent
+            free = shutil.disk_usage(folder).free
+            raise LogError(
+                f"scalars could not be written in {folder}, where {free:,} bytes are free: {error}"
+            ) from error
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:  # noqa: ANN001
+        for close in (self._file.close, self._events.close):
+            # What ended the block says more than that the buffers cannot be written either.
+            with contextlib.suppress(OSError) if error else self._explained():
+                close()
 
 
 def write_events(events, step: int, values: Mapping[str, float]) -> None:  # noqa: ANN001

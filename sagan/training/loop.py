@@ -1,5 +1,6 @@
 """The training loop: feed, step, log, preview, save, score, stop."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ def run(
       CheckpointError: `workdir` holds another run, or none of its checkpoints is whole.
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
+      LogError: scalars could not be written.
       Preempted: SIGTERM came; everything is saved.
       Diverged: too many steps were not finite, or the run has collapsed.
     """
@@ -74,18 +76,18 @@ class Loop:
     def run(self) -> Path:
         """Trains to the last step. Pending writes are finished even if training fails."""
         parts = self._parts
-        self._scalars = Scalars(parts.workdir, self._step) if self._main else None
-        try:
-            # The process that saved this step may have ended before it was scored.
-            self._score_if(self._step > 0 and self._scores_here())
-            with jax.transfer_guard("disallow"):
-                self._train()
-        finally:
-            self._progress.close()
-            with parts.activity.during(Phase.SAVING):
-                parts.checkpoints.wait()
-            if self._scalars:
-                self._scalars.close()
+        with contextlib.ExitStack() as files:
+            if self._main:
+                self._scalars = files.enter_context(Scalars(parts.workdir, self._step))
+            try:
+                # The process that saved this step may have ended before it was scored.
+                self._score_if(self._step > 0 and self._scores_here())
+                with jax.transfer_guard("disallow"):
+                    self._train()
+            finally:
+                self._progress.close()
+                with parts.activity.during(Phase.SAVING):
+                    parts.checkpoints.wait()
         self._score_if(parts.score_at_end and self._saved is not None)
         if self._main:
             print(f"sagan: {parts.goodput.summary()}", file=sys.stderr)
