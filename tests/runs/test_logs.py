@@ -9,6 +9,10 @@ import pytest
 from sagan.runs.logs import LogError, Scalars
 
 
+# TensorBoard's writer has a thread of its own, which fails as well.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 @contextlib.contextmanager
 def largest_file(number_of_bytes):
     """Lets this process write no file beyond a size, as a full disk would."""
