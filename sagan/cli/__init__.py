@@ -16,6 +16,7 @@ from sagan import __version__
 from sagan.cli import process
 from sagan.config import exit_codes
 from sagan.config.exit_codes import Failure
+from sagan.files import cache
 
 _VERBS = ("train", "check", "sample", "bench", "eval", "reference", "compare", "launch")
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # overrides behind an option, since argparse takes positionals in one run only
         args.words = [*args.words, *rest]
-    _use_caches()
+    cache.keep_compiled_programs()
     try:
         return args.run(args)
     except KeyboardInterrupt:
@@ -82,15 +83,3 @@ def _parser() -> argparse.ArgumentParser:
     for name in _VERBS:
         importlib.import_module(f"sagan.cli.{name}").register(verbs)
     return parser
-
-
-def _use_caches() -> None:
-    """Keeps compiled programs for the next start, unless the environment says otherwise.
-
-    Processes of one job do not share a cache by default: they would wait for one another.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not os.environ.get("SAGAN_COORDINATOR"):
-        from sagan.files import cache
-
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.folder() / "jax")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
