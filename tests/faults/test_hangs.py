@@ -7,7 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
-from support import runs
+from support import processes, runs
 
 from sagan.runs import checkpoint
 
@@ -90,7 +90,7 @@ def test_row_31_two_launches(environment, straight, tmp_path):
     """31: two launches on one work directory: the second refuses, naming host, process, age."""
     workdir = tmp_path / "run"
     forever = runs.small(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
-    first = subprocess.Popen(forever, env=environment, stderr=subprocess.DEVNULL)
+    first = processes.Process(forever, environment)
     try:
         runs.wait_until(lambda: runs.logged(workdir) > 0, first)
         done = runs.finish(forever, environment, status=4)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import runs
+from support import processes, runs
 from tools import kill_many
 
 from sagan.runs import checkpoint
@@ -94,7 +94,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     workdir = tmp_path / "run"
     process = held("step", runs.small(workdir), 600)
     process.terminate()
-    assert any("SIGTERM" in line for line in process.stderr)
+    runs.wait_until(lambda: "SIGTERM" in process.stderr, process)
     assert (
         process.poll() is None
     )  # it is held between steps, so the first SIGTERM has no effect yet
@@ -118,11 +118,10 @@ def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
         "from sagan.training.stop import StopRequest\n"
         "with StopRequest(Activity(Phase.STEPPING)):\n    print(flush=True)\n    time.sleep(60)"
     )
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True)
-    process.stdout.readline()
+    process = processes.Process([sys.executable, "-c", program])
+    runs.wait_until(lambda: process.stdout, process)
     process.terminate()
-    assert "SIGTERM" in process.stderr.readline()
+    runs.wait_until(lambda: "SIGTERM" in process.stderr, process)
     process.terminate()
     time.sleep(1.5)
     assert process.poll() is None

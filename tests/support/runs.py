@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
+from support import compiling, processes
 from support.tiny import same_bits
 
 OVERRIDES = [
@@ -27,13 +27,10 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
     """
     shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-    return os.environ | {
+    return os.environ | compiling.environment() | {
         "PYTHONPATH": path,
-        "XLA_FLAGS": "",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "SAGAN_CACHE": str(cache),
         "JAX_COMPILATION_CACHE_DIR": shared or str(cache / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     } | more  # fmt: skip
 
 
@@ -50,18 +47,18 @@ def small(workdir: Path, *words: str) -> list[str]:
     return command(workdir, *SMALL, *words)
 
 
-def finish(words: list[str], environment: dict[str, str], status: int = 0):
+def finish(words: list[str], environment: dict[str, str], status: int = 0) -> processes.Process:
     """Runs a process to its end and requires this exit status."""
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    done = processes.run(words, environment, timeout=PATIENCE)
     assert done.returncode == status, f"exit {done.returncode}: {done.stderr[-4000:]}"
     return done
 
 
-def wait_until(condition, *processes: subprocess.Popen) -> None:
-    """Waits until `condition()`; fails if one of `processes` ends before."""
+def wait_until(condition, *running) -> None:
+    """Waits until `condition()`; fails if one of the processes `running` ends before."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        for process in processes:
+        for process in running:
             assert process.poll() is None, f"exit {process.returncode}"
         assert time.monotonic() < deadline
         time.sleep(0.02)
