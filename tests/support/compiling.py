@@ -2,6 +2,8 @@
 
 import os
 
+from sagan.files import cache
+
 # XLA's newer way to compile fused operations for CPUs takes twice the time.
 _FLAGS = "--xla_cpu_use_fusion_emitters=false"
 
@@ -16,6 +18,10 @@ def environment(devices: int = 1) -> dict[str, str]:
 
 
 def compile_quickly(devices: int) -> None:
-    """Sets these variables for this process, unless it was started with others; before jax."""
-    for name, value in environment(devices).items():
+    """Sets these variables for this process, unless it was started with others; before jax.
+
+    Compiled programs are kept in the user's cache folder, for the next time.
+    """
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(cache.folder() / "jax")}
+    for name, value in (kept | environment(devices)).items():
         os.environ.setdefault(name, value)

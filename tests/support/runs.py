@@ -21,16 +21,11 @@ PATIENCE = 300  # seconds to wait for anything; generous, for a busy machine
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
-    """Returns variables for one device, fast compiles, test modules, and caches under `cache`.
-
-    Compiled programs go where the tests keep theirs, if they keep them anywhere.
-    """
-    shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    """Returns variables for one device, fast compiles, test modules, and a cache folder."""
     path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     return os.environ | compiling.environment() | {
         "PYTHONPATH": path,
         "SAGAN_CACHE": str(cache),
-        "JAX_COMPILATION_CACHE_DIR": shared or str(cache / "jax"),
     } | more  # fmt: skip
 
 

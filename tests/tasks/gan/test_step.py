@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.tiny import CONFIG, same_bits
+from support.tiny import CONFIG, DENSE, same_bits
 from support.training import Training, play
 
 from sagan import data
@@ -190,13 +190,13 @@ def loops(config, unroll):
 
 
 def test_updates_in_a_loop_are_the_unrolled_ones():
-    assert loops(CONFIG, unroll=False) == 1 + loops(CONFIG, unroll=True)
-    _, (looped,) = play(CONFIG, 1)
+    assert loops(DENSE, unroll=False) == 1 + loops(DENSE, unroll=True)
+    _, (looped,) = play(DENSE, 1)
 
     def change(task):
         task.unroll, task.gan = True, task.gan._replace(unroll=True)
 
-    _, (unrolled,) = play(CONFIG, 1, change=change)
+    _, (unrolled,) = play(DENSE, 1, change=change)
     for name in ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g"):
         assert float(looped[name]) == pytest.approx(float(unrolled[name]), rel=1e-5)
 
@@ -211,8 +211,9 @@ def test_accumulation_equals_the_large_batch_but_for_batch_statistics():
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), a, b)
         assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(a)) > 1e-2
     # With batch norm, its averages move once a part, and u still once an update.
-    whole, _ = play(ONE_UPDATE, 1)
-    parts, _ = play(replace(ONE_UPDATE, train={"accumulate_steps": 2}), 1)
+    config = replace(DENSE, train={"d_steps_per_g_step": 1})
+    whole, _ = play(config, 1)
+    parts, _ = play(replace(config, train={"accumulate_steps": 2}), 1)
     g = [state.task.g.stats for state in (whole, parts)]
     assert same_bits(*(stats["batch_stats"] for stats in g)) != []
     assert same_bits(*(stats["spectral_stats"] for stats in g)) == []
