@@ -24,6 +24,8 @@ RUN = [
     # tests/support/parallel_run.py explains epsilon. In a larger batch, rounding would more often
     # change the sign of a ReLU's input.
     "train.batch_size=8",
+    "model.g_channels=4",
+    "model.d_channels=4",
     "optim.epsilon=1e-4",
     "log.every_steps=1",
     "sample.every_steps=20",

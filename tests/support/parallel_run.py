@@ -7,7 +7,6 @@ is worth dividing).
 """
 
 import dataclasses
-import functools
 import json
 import re
 import sys
@@ -20,7 +19,6 @@ from support.training import Training
 
 from sagan.config import replace
 from sagan.tasks.gan import generate
-from sagan.training import state
 
 # Adam divides a gradient by its own size. Where the true gradient is 0 (a bias in front of batch
 # norm) what is left is rounding, and Adam makes it a step of the learning rate in a random
@@ -39,14 +37,15 @@ class Arrangement:
 
     def __init__(self, config, form, count):
         self.training = Training(config, form=form, devices=count)
+        self.first = self.training.devices.fetch(self.training.start())
 
     def start(self, seed):
+        """Returns a state, data and batches. All seeds start with the same networks."""
         training = self.training
-        config = dataclasses.replace(training.config, seed=seed)
-        pipeline = training.open_pipeline(config)
-        init = functools.partial(state.init, training.task, seed)
+        pipeline = training.open_pipeline(dataclasses.replace(training.config, seed=seed))
+        first = self.first._replace(key=jax.random.key_data(jax.random.key(seed)))
         batches = pipeline.batches((step, 1) for step in range(100))
-        return training.devices.create(init), pipeline.data, batches
+        return training.devices.replicate(first), pipeline.data, batches
 
     def compiled(self):
         carried, whole, batches = self.start(0)
