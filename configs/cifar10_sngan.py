@@ -2,7 +2,8 @@
 
 Run: sagan train cifar10_sngan data.dir=FOLDER
 Hardware: as `cifar10`.
-Expect: not measured here.
+Expect: StudioGAN reports FID 9.01 and IS 8.83 for its SNGAN with 100k steps (README of version
+    0.4, 50k samples against the 50k of train); not measured here.
 
 Against `cifar10`: no attention in either network; all else the same.
 """

@@ -187,8 +187,11 @@ def best_step(workdir: Path, config: Config) -> int:
         for step, (other, result) in keyed.items()
         if other == key and not protocol.differences(result["protocol"], newest["protocol"])
     }
+    usable = {step: value for step, value in values.items() if math.isfinite(value)}
+    if not usable:
+        raise ConfigError(f"no {name} (eval.best_metric) in {workdir / FOLDER} is a finite number")
     pick = max if metric.higher_is_better else min
-    return pick(values, key=lambda step: values[step])
+    return pick(usable, key=lambda step: usable[step])
 
 
 def _main_key(name: str, result: Mapping[str, Any]) -> str | None:

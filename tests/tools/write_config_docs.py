@@ -8,8 +8,10 @@ import dataclasses
 import inspect
 from pathlib import Path
 
-from sagan.config import schema
+from sagan.config import plugins, presets, schema
 from sagan.config.fields import describe, hints, limits_text
+from sagan.evaluation import metrics
+from sagan.tasks.gan import losses, penalties
 
 FILE = Path(__file__).parents[2] / "docs" / "configs.md"
 HEAD = """# Config fields
@@ -21,6 +23,12 @@ A config is a preset or a `.py` file, with fields changed on the command line as
 Lists are written with commas (`model.attention=16,32`); `none` is an empty list or no value.
 A schedule is `linear:START:END:IMAGES` or `cosine:START:END:IMAGES`: the value goes from START to
 END while that many real images are seen, and stays there.
+"""
+
+NAMES = """## Names
+
+What the fields above may name. A module of yours may stand in each of these places
+([Extending](extending.md)).
 """
 
 
@@ -70,7 +78,23 @@ def text():
         if dataclasses.is_dataclass(section):
             parts += [f"## `{field.name}`\n", inspect.getdoc(section), ""]
             parts += [table(section, f"{field.name}."), ""]
-    return "\n".join(parts)
+    return "\n".join([*parts, named()])
+
+
+def named():
+    """Returns the table of what can be named in a config."""
+    known = {
+        "a preset": presets.preset_names(),
+        "`task`": plugins.names("tasks"),
+        "`data.name`": [n if n != "tfds" else "tfds/NAME" for n in plugins.names("data")],
+        "`model.name`": plugins.names("models"),
+        "`train.loss`": losses.LOSSES,
+        "`train.penalties`": penalties.PENALTIES,
+        "`eval.features`": plugins.names("features"),
+        "`eval.metrics`, `eval.best_metric`": metrics.names(),
+    }
+    rows = [f"| {field} | {', '.join(f'`{name}`' for name in known[field])} |" for field in known]
+    return "\n".join([NAMES, "| where | names |", "|---|---|", *rows, ""])
 
 
 if __name__ == "__main__":
