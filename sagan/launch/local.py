@@ -25,7 +25,7 @@ class Process(NamedTuple):
 
 
 class Supervision(NamedTuple):
-    """How long and how often."""
+    """Time limits and intervals for watching the processes, in seconds."""
 
     grace_seconds: float = 30.0
     max_restarts: int = 0
