@@ -1,7 +1,5 @@
 """Checks before a run: devices, data, classes, unreadable files, memory, steps per epoch."""
 
-import dataclasses
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ import jax
 import numpy as np
 
 from sagan import data, tasks
-from sagan.config import Config, ConfigError, exit_codes
+from sagan.config import Config, ConfigError, as_json, exit_codes
 from sagan.data import Source, decoded, unreadable
 from sagan.files.progress import Progress
 from sagan.parallel.devices import Devices
@@ -63,15 +61,22 @@ def check(config: Config) -> int:
 
 
 def describe(config: Config) -> str:
-    """Returns the resolved config and the parameter counts; needs no device memory."""
+    """Returns the config, and for each network its parameters: how many, and a table of all.
+
+    No array is made and no data are read. `model.num_classes` must be a number or None.
+
+    Raises: ConfigError if the task does not exist or its sections of the config do not fit.
+    """
     from clu import parameter_overview
 
     task = tasks.build(config)
     shapes = jax.eval_shape(lambda: state.init(task, config.seed)).task
-    lines = [json.dumps(dataclasses.asdict(config), indent=2)]
+    lines = [as_json.to_json(config)]
     for name, params in task.parameters(shapes).items():
-        count = int(parameter_overview.count_parameters(params))
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
         lines.append(f"{name}: {count:,} parameters")
+        table = parameter_overview.get_parameter_overview(params, include_stats=False)
+        lines.append(table.rpartition("\n")[0])  # its last line has the total as a float
     return "\n".join(lines)
 
 
