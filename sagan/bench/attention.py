@@ -80,7 +80,10 @@ def _one(
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Plots memory and time against the size of the feature map."""
+    """Plots temporary memory (if known) and median time against the side of the feature map.
+
+    One curve for each form of attention; `result` is what `measure` returned.
+    """
     panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}
     for form in dict.fromkeys(row["form"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["form"] == form]

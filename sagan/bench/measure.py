@@ -32,9 +32,9 @@ def measure(
       trace: a folder for a profile of the training step.
 
     Returns:
-      A description of the run, and figures by part. `train.images_per_second` counts real images
-      through the discriminator per second of whole steps. Times are medians, with quartiles, the
-      least and the greatest.
+      A description of the run, and for each part a dict of its figures. In `train`,
+      `images_per_second` is the number of real images that the discriminator sees per second of
+      whole steps. Times are in seconds: the median, the quartiles, the least and the greatest.
     """
     setup = Setup(config)
     result: dict[str, Any] = setup.describe()

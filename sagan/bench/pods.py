@@ -88,7 +88,10 @@ def _work(
 
 
 def _by_definition(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
-    """Replaces the layers of `conv` by ordinary convolutions of every pixel."""
+    """Computes a layer of `conv` as one ordinary convolution, so that its work can be counted.
+
+    Those layers may compute the same result with less work; the definition is what is counted.
+    """
     layer = context.module
     if not isinstance(layer, (conv.Conv, conv.UpConv, conv.ConvPool)):
         return call(*arguments, **keywords)

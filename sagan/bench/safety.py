@@ -31,11 +31,14 @@ from sagan.training.watchdog import Watchdog
 
 
 def measure(setup: Setup, repeats: int) -> dict[str, Any]:
-    """Takes `repeats` turns of one dispatch without the checks and one with them.
+    """Measures how much longer training takes with all checks than without any.
+
+    It times one dispatch without checks and one with them, in turn, `repeats` times.
 
     Returns:
       `share_by_turns`: the median over turns of (with - without) / without, with its quartiles.
-      `share_of_events`: log lines, samples and manifests, as a share of the steps between them.
+      `share_of_events`: time of writing log lines, samples and manifests, divided by the time of
+        the steps between them.
       `share`: the sum of the two.
       `skipping_alone_seconds_median`: time of skipping in a program of its own. It is an upper
         bound: that program reads and writes the whole state, which the training step need not.

@@ -22,12 +22,12 @@ class Schedule(NamedTuple):
 
 
 def parse(value: int | float | str, field: str = "value") -> float | Schedule:
-    """Reads a number or the text of a schedule.
+    """Returns a number as a float, or a text such as `linear:1:0:1e6` as a Schedule.
 
     Args:
       field: the config key that holds the value, for the error.
 
-    Raises: ConfigError if a text is neither.
+    Raises: ConfigError if a text is no schedule, or its IMAGES is below 1.
     """
     if not isinstance(value, str):
         return float(value)

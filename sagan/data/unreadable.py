@@ -49,7 +49,13 @@ class Tolerant:
 
 
 def require_few(bad: Mapping[int, str], num_images: int) -> None:
-    """Raises: ConfigError with their number and the first few, if too many images are bad."""
+    """Refuses a dataset of which more than ALLOWED_SHARE cannot be read.
+
+    Args:
+      bad: by image index, the reason why it cannot be read.
+
+    Raises: ConfigError with the number of bad images and the first few reasons.
+    """
     if len(bad) > ALLOWED_SHARE * num_images:
         named = [bad[index] for index in sorted(bad)]
         raise ConfigError(

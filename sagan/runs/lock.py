@@ -44,7 +44,8 @@ class Lock:
 
     Args:
       run: name of the run, for people.
-      stale_seconds: a lock that was not renewed for so long may be taken over.
+      stale_seconds: how long a lock held on another machine must stay unchanged before it is
+        taken over; a quarter of that if it already looks that old.
 
     Raises: LockedError, on entering, if the holder lives; names its host, process and age.
     """
