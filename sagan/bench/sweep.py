@@ -22,18 +22,26 @@ def configs(config: Config, text: str) -> list[tuple[float, Config]]:
         numbers = [float(value) for value in values.split(",")]
     except ValueError:
         raise ConfigError(f"--sweep {text}; wanted section.field=NUMBER,NUMBER,…") from None
-    return [(n, presets.override(config, [f"{key}={n:g}"])) for n in numbers]
+    texts = [int(n) if n.is_integer() else n for n in numbers]  # a whole-number field takes no 8.0
+    return [
+        (n, presets.override(config, [f"{key}={text}"]))
+        for n, text in zip(numbers, texts, strict=True)
+    ]
 
 
 def run(base: Config, text: str, repeats: int) -> dict[str, Any]:
-    """Times the training step with each of the values.
+    """Times the training step once for each value of a field.
 
     Args:
-      text: `section.field=a,b,c`.
+      text: the field and its values, as `section.field=a,b,c`.
+      repeats: timed calls of the step for each value.
+
+    Returns: what all values share (config, devices, data, dtype); `sweep`, the field's key; and
+      `rows`, for each value its speed, time of compiling, work and memory.
     """
     rows: list[dict[str, Any]] = []
     for value, config in configs(base, text):
-        say(f"{text.partition('=')[0]}={value:g}")
+        say(f"{text.partition('=')[0]}={value:.17g}")
         result = measure.measure(config, repeats=repeats, parts=("train",))
         train = result["train"]
         rows.append({"value": value} | {k: train[k] for k in _KEPT if k in train})

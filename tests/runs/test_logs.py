@@ -8,7 +8,6 @@ import pytest
 
 from sagan.runs.logs import LogError, Scalars
 
-
 # TensorBoard's writer has a thread of its own, which fails as well.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
