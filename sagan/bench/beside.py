@@ -33,7 +33,8 @@ def run(
       part: the part of `sagan bench` to compare: train, sampling or features, which report a rate.
 
     Returns: the last result of `sagan bench`, with the median rate of all turns and their
-      quartiles; and `beside`, for each command its rates, and the median and quartiles of our rate divided by its rate.
+      quartiles; and `beside`, for each command its rates, and the median and quartiles of our rate
+      divided by its rate.
 
     Raises: ConfigError if a command fails, or prints no such line.
     """
