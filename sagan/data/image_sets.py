@@ -45,7 +45,7 @@ class FromSource:
         return len(self._source) if self._chosen is None else len(self._chosen)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads uint8 (N, S, S, 3), and labels (N,) if there are any."""
+        """Reads the images at `indices`: uint8 (N, S, S, 3), and labels (N,), or None without."""
         chosen = indices if self._chosen is None else self._chosen[indices]
         pixels, labels = data.read(self._source, chosen)
         return pixels, self._label_of[labels] if self.num_classes else None

@@ -5,12 +5,13 @@ Run it after a change of a field: python tests/tools/write_config_docs.py
 
 import ast
 import dataclasses
+import importlib
 import inspect
 from pathlib import Path
 
-from sagan.config import plugins, presets, schema
+from sagan.config import plugins, schema
 from sagan.config.fields import describe, hints, limits_text
-from sagan.evaluation import metrics
+from sagan.evaluation import features, metrics
 from sagan.tasks.gan import losses, penalties
 
 FILE = Path(__file__).parents[2] / "docs" / "configs.md"
@@ -23,12 +24,6 @@ A config is a preset or a `.py` file, with fields changed on the command line as
 Lists are written with commas (`model.attention=16,32`); `none` is an empty list or no value.
 A schedule is `linear:START:END:IMAGES` or `cosine:START:END:IMAGES`: the value goes from START to
 END while that many real images are seen, and stays there.
-"""
-
-NAMES = """## Names
-
-What the fields above may name. A module of yours may stand in each of these places
-([Extending](extending.md)).
 """
 
 
@@ -71,6 +66,39 @@ def shown(value):
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
+def first_line(thing):
+    return inspect.getdoc(thing).splitlines()[0]
+
+
+def names():
+    """Returns a table of what the fields that take names know, each with a description."""
+    known = [("train.loss", name, source) for name, source in sources_of_losses().items()]
+    known += [("train.penalties", k, first_line(row)) for k, row in penalties.PENALTIES.items()]
+    for name in metrics.names():
+        (metric,) = metrics.find([name])
+        known.append(("eval.metrics", name, first_line(inspect.getmodule(metric.compute))))
+    for name in plugins.names("features"):
+        module = importlib.import_module(f"{features.__name__}.{name}")
+        known.append(("eval.features", name, first_line(module)))
+    rows = [
+        f"| `{field}` | `{name}` | {about.replace('|', '&#124;')} |" for field, name, about in known
+    ]
+    return "\n".join(["| field | name | what it is |", "|---|---|---|", *rows])
+
+
+def sources_of_losses():
+    """Returns, by name, the comment above each row of LOSSES."""
+    lines = inspect.getsource(losses).splitlines()
+    found = {}
+    for name in losses.LOSSES:
+        row = next(n for n, line in enumerate(lines) if line.startswith(f'    "{name}": '))
+        above = row
+        while lines[above - 1].startswith("    #"):
+            above -= 1
+        found[name] = " ".join(line.strip("# ") for line in lines[above:row])
+    return found
+
+
 def text():
     parts = [HEAD, "## The top\n", table(schema.Config, ""), ""]
     for field in dataclasses.fields(schema.Config):
@@ -78,23 +106,8 @@ def text():
         if dataclasses.is_dataclass(section):
             parts += [f"## `{field.name}`\n", inspect.getdoc(section), ""]
             parts += [table(section, f"{field.name}."), ""]
-    return "\n".join([*parts, named()])
-
-
-def named():
-    """Returns the table of what can be named in a config."""
-    known = {
-        "a preset": presets.preset_names(),
-        "`task`": plugins.names("tasks"),
-        "`data.name`": [n if n != "tfds" else "tfds/NAME" for n in plugins.names("data")],
-        "`model.name`": plugins.names("models"),
-        "`train.loss`": losses.LOSSES,
-        "`train.penalties`": penalties.PENALTIES,
-        "`eval.features`": plugins.names("features"),
-        "`eval.metrics`, `eval.best_metric`": metrics.names(),
-    }
-    rows = [f"| {field} | {', '.join(f'`{name}`' for name in known[field])} |" for field in known]
-    return "\n".join([NAMES, "| where | names |", "|---|---|", *rows, ""])
+    parts += ["## Names that fields take\n", names(), ""]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
