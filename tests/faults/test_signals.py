@@ -38,7 +38,7 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
 
 def test_row_1_killed_at_random_moments(environment, tmp_path):
     """1, 2: kill -9 anywhere; the long form is `python tests/tools/kill_many.py --count 100`."""
-    found = kill_many.kill_many(5, 1, tmp_path, environment, runs.small)
+    found = kill_many.kill_many(3, 1, tmp_path, environment, runs.small)
     assert found["compared"] >= 1
 
 
@@ -82,7 +82,7 @@ def test_row_6_sigterm_while_evaluating(held, straight, environment, tmp_path):
 def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
     """6: SIGTERM during sampling and saving: that save, whole, and 42."""
     workdir = tmp_path / "run"
-    process = held(place, runs.small(workdir), 2)
+    process = held(place, runs.small(workdir, "sample.every_steps=10"), 2)
     process.terminate()
     end(process, 42)
     there = checkpoint.steps(workdir)

@@ -21,6 +21,10 @@ from sagan.training import loop as train
 from sagan.training import state
 
 
+def with_pictures(workdir, *words):
+    return runs.small(workdir, "sample.every_steps=10", *words)
+
+
 @pytest.fixture(scope="module")
 def tmp(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
@@ -35,7 +39,7 @@ def environment(tmp) -> dict[str, str]:
 def straight(tmp, environment) -> Path:
     """A run that nothing interrupted, in a process of its own."""
     workdir = tmp / "straight"
-    done = runs.finish(runs.small(workdir), environment)
+    done = runs.finish(with_pictures(workdir), environment)
     assert f"samples: {workdir}/samples/20.png" in done.stdout
     return workdir
 
@@ -62,36 +66,36 @@ def test_tensorboard_reads_the_scalars(straight):
 
 def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp, environment):
     workdir = tmp / "killed"
-    process = processes.Process(runs.small(workdir), environment)
+    process = processes.Process(with_pictures(workdir), environment)
     runs.wait_until(lambda: checkpoint.steps(workdir)[-1:] >= [10], process)
     process.kill()
     process.wait()
-    again = runs.finish(runs.small(workdir), environment)
+    again = runs.finish(with_pictures(workdir), environment)
     assert str(workdir) in again.stderr.splitlines()[0]
     assert_same(straight, workdir)
 
 
 def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp, environment):
     workdir = tmp / "stopped"
-    process = processes.Process(runs.small(workdir), environment)
+    process = processes.Process(with_pictures(workdir), environment)
     runs.wait_until(lambda: runs.logged(workdir) >= 2, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(runs.PATIENCE) == 42, process.stderr
     assert 2 <= checkpoint.steps(workdir)[-1] < 20
-    runs.finish(runs.small(workdir), environment)
+    runs.finish(with_pictures(workdir), environment)
     assert_same(straight, workdir)
 
 
 def test_more_steps_are_the_same_run(straight, tmp, environment):
     workdir = tmp / "longer"
     for steps in (10, 20):
-        runs.finish(runs.small(workdir, f"train.steps={steps}"), environment)
+        runs.finish(with_pictures(workdir, f"train.steps={steps}"), environment)
     assert_same(straight, workdir)
 
 
 def test_a_finished_run_does_nothing_more(straight, environment):
     before = {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
-    runs.finish(runs.small(straight), environment)
+    runs.finish(with_pictures(straight), environment)
     assert before == {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
 
 
