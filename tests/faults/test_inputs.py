@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,12 @@ def test_row_24_no_mutated_file_gets_past_the_reader():
         assert f"{name}: 500 files: " in done.stdout
 
 
+def _tiff_bomb():
+    """Returns a TIFF, where its size is stored, and a size to put there."""
+    content = seeds("TIFF")[3]
+    return content, content.index(struct.pack("<HHI", 256, 4, 1)) + 8, b"\xe0\x2e"
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_row_25_bombs_are_refused_from_the_header(tmp_path, name):
     """Row 25: decompression bomb: rejected from the header, without the memory it asks for."""
@@ -191,6 +198,7 @@ def test_row_25_bombs_are_refused_from_the_header(tmp_path, name):
         content, at, size, says = {
             "JPEG": (seeds(name)[0], None, b"\xff\xdc\xff\xdc", "67108864"),
             "WEBP": (seeds(name)[-1], 24, b"\xfe\x3f\0\xfe\x3f\0", "67108864"),
+            "TIFF": (*_tiff_bomb(), "12000 x 12000 pixels"),
             "BMP": (seeds(name)[3], 18, b"\xe0\x2e\0\0\xe0\x2e\0\0", "12000 x 12000 pixels"),
         }[name]
         at = content.index(b"\xff\xc0") + 5 if at is None else at
@@ -198,7 +206,7 @@ def test_row_25_bombs_are_refused_from_the_header(tmp_path, name):
     code = (
         "import resource, sys; from pathlib import Path; from sagan.files import images\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "images.stored_size(Path(sys.argv[2])); before = peak()\n"
+        "images.decode(Path(sys.argv[2])); before = peak()\n"
         "try: images.decode(Path(sys.argv[1]))\n"
         "except images.BadImage as error: print(error)\n"
         "assert peak() - before < 20_000, (before, peak())\n"  # KiB

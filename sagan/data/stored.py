@@ -1,0 +1,34 @@
+"""Sources whose images are stored with any shape, and are made square when they are read."""
+
+import abc
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from sagan.data import Example
+from sagan.files.images import Fit, fit
+
+
+class Stored(abc.ABC):
+    """Inherited by a source that can also return its images as they are stored.
+
+    Attributes:
+      image_size: height and width that images get, in pixels.
+      how: how an image becomes square; see `images.fit`.
+    """
+
+    def __init__(self, image_size: int, how: Fit):
+        self.image_size, self.how = image_size, how
+
+    @abc.abstractmethod
+    def stored(self, index: int) -> tuple[Image.Image, int]:
+        """Returns an image as upright RGB of any shape, and its label."""
+
+    def fitted(self, image: Image.Image) -> UInt8[np.ndarray, "S S 3"]:
+        """Returns what training sees of a stored image."""
+        return fit(image, self.image_size, self.how)
+
+    def __getitem__(self, index: int) -> Example:
+        image, label = self.stored(index)
+        return {"image": self.fitted(image), "label": label}
