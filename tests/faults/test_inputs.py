@@ -181,9 +181,10 @@ def test_row_24_no_mutated_file_gets_past_the_reader():
 
 
 def _tiff_bomb():
-    """Returns a TIFF, where its size is stored, and a size to put there."""
+    """Returns a TIFF, where its width and height are stored, and others to put there."""
     content = seeds("TIFF")[3]
-    return content, content.index(struct.pack("<HHI", 256, 4, 1)) + 8, b"\xe0\x2e"
+    at = content.index(struct.pack("<HHI", 256, 4, 1)) + 8
+    return content, at, b"\xe0\x2e\0\0" + content[at + 4 : at + 12] + b"\xe0\x2e\0\0"
 
 
 @pytest.mark.parametrize("name", FORMATS)
