@@ -7,6 +7,7 @@ device and no threads when it forks.
 """
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -35,7 +36,7 @@ class Process:
         env = dict(os.environ if env is None else env)
         settings = tuple(sorted((k, v) for k, v in env.items() if k.startswith("JAX_")))
         message = json.dumps([self.args[1:], env, str(cwd or os.getcwd())]).encode()
-        with socket.socket(socket.AF_UNIX) as connection:
+        with _adopting(), socket.socket(socket.AF_UNIX) as connection:
             connection.connect(_server(settings))
             with self._out.open("wb") as out, self._err.open("wb") as err:
                 files = [out.fileno(), err.fileno()]
@@ -85,6 +86,20 @@ class Process:
         return self.returncode
 
 
+@contextlib.contextmanager
+def _adopting():
+    """Makes the process that is forked a child of this one, once what forked it has ended.
+
+    Not for longer: other programs, such as Slurm's, rely on init to reap what they leave behind.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 def job(address, count, number) -> dict[str, str]:
     """Returns the variables of one process of a job, whose first process listens at `address`."""
     values = {"COORDINATOR": address, "NUM_PROCESSES": count, "PROCESS_ID": number}
@@ -116,8 +131,6 @@ def _server(settings) -> str:
 
     Returns: the path of its socket.
     """
-    # The processes become children of this one, once what forked them has ended.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     path = str(_folder() / f"{next(_NUMBERS)}.socket")
     others = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     ready, told = os.pipe()
