@@ -27,7 +27,7 @@ class Stored(abc.ABC):
 
     def fitted(self, image: Image.Image) -> UInt8[np.ndarray, "S S 3"]:
         """Returns what training sees of a stored image."""
-        return fit(image, self.image_size, self.how)
+        return fit(image, self.image_size, self.how)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> Example:
         image, label = self.stored(index)

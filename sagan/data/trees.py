@@ -163,7 +163,7 @@ class _Zip:
     def open(self, path: str) -> io.BufferedIOBase:
         if self._process != os.getpid():  # a forked process would share the position in the file
             self._archive, self._process = zipfile.ZipFile(self.root), os.getpid()
-        return self._archive.open(self._members[self._prefix + path])
+        return self._archive.open(self._members[self._prefix + path])  # type: ignore[return-value]
 
     def name(self, path: str) -> str:
         return f"{self.root}/{self._prefix}{path}"
