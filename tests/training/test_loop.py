@@ -236,3 +236,13 @@ def test_scores_are_due_at_steps_of_their_own(tmp):
     assert cli.main(words) == 0
     assert checkpoint.steps(workdir) == [3, 4, 5]
     assert [p.name for p in (workdir / "eval").glob("[0-9]*.json")] == ["3.json"]
+
+
+@pytest.mark.parametrize("hardware", [None, Platform("gpu", "", "")], ids=["cpu", "accelerator"])
+def test_a_run_may_be_shorter_than_a_dispatch(tmp_path, hardware):
+    words = ["model.name=support.dense_pair", "train.steps=2", "train.steps_per_dispatch=10"]
+    words += ["log.every_steps=3", "sample.every_steps=0", "checkpoint.every_steps=7"]
+    config = presets.load("debug", [*words, "checkpoint.statistics_batches=1"])
+    train.run(config, tmp_path, hardware=hardware)
+    assert checkpoint.steps(tmp_path) == [2]
+    assert [line["step"] for line in lines(tmp_path)] == [2]
