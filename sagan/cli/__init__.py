@@ -24,6 +24,7 @@ def entry() -> None:
     """Runs the command line and ends the process with its exit code."""
     process.use_huge_pages()
     process.collect_rarely()
+    process.print_anything()
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
