@@ -59,7 +59,7 @@ def load(
 
     Args:
       split: instead of `config.split`.
-      quiet: do not tell a person about the source (see `tell`); for worker processes.
+      quiet: do not print the source's notes (see `tell`); set in worker processes.
 
     Raises: ConfigError if the source, its folder or its split does not exist, or has no images.
     """
@@ -81,10 +81,10 @@ def _tell_once(note: str) -> None:
 
 
 def tell(source: Source) -> None:
-    """Prints the notes of a source, once in each process: one source may be opened several times.
+    """Prints the notes of a source on stderr, each once in a process.
 
-    A source may have an attribute `notes`: sentences about what a person would not expect, such as
-    the files that were passed over.
+    A source may have an attribute `notes`: sentences about what the user may not expect, such as
+    which files are ignored. A note is not repeated if the source is opened again.
     """
     for note in getattr(source, "notes", ()):
         _tell_once(note)

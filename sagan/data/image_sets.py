@@ -27,7 +27,7 @@ class FromSource:
 
     Attributes:
       image_size: height and width in pixels.
-      name: for people and protocols.
+      name: the set's name in messages and in the protocols of scores.
       key: names the content in caches; it changes whenever the content does.
       num_classes: None if there are no labels.
     """
@@ -47,7 +47,10 @@ class FromSource:
         return len(self._source) if self._chosen is None else len(self._chosen)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads the images at `indices`: uint8 (N, S, S, 3), and labels (N,), or None without."""
+        """Reads the images at `indices`, uint8 (N, S, S, 3), and their classes (N,).
+
+        The classes are None if the images have none.
+        """
         chosen = indices if self._chosen is None else self._chosen[indices]
         pixels, labels = data.read(self._source, chosen)
         return pixels, self._label_of[labels] if self.num_classes else None

@@ -1,11 +1,13 @@
-"""Which images a folder or a zip has, and their classes: one rule for training, checks and scores.
+"""Lists the images of a folder or a zip with their classes, by one rule for the whole package.
 
-1. Splits. If the folders with images are named as splits (`train/`, `val/`, `test/` and the usual
-   other names), one of them is used. The split `train` is the whole folder if there are none.
-2. Classes. StyleGAN's `dataset.json` numbers them. Without it, each folder is a class, in order of
-   the code points of their names (`1`, `10`, `2`), with all that lies below it. Names are composed
-   Unicode (NFC). Images without folders have no classes.
-3. Everything else is passed over, and counted in a note.
+1. Splits. If the top folders are called `train`, `val` and `test` (or by another usual name), the
+   images of one of them are used. If there are no such folders, the whole folder is the split
+   `train`.
+2. Classes. If there is StyleGAN's `dataset.json`, it gives each image a class number. Otherwise
+   each top folder is a class, and images at any depth below it belong to it. Classes are sorted by
+   the code points of their names (`1`, `10`, `2`). Names are normalised to Unicode's NFC. Images
+   without folders have no classes.
+3. All other files are ignored; a note says how many there are of each ending.
 """
 
 import json
@@ -38,12 +40,12 @@ class Listing(NamedTuple):
     """The images that are used, in order.
 
     Attributes:
-      tree: reads them.
-      paths: below the root of the tree.
-      labels: of each.
-      stamps: change with the content of each.
-      class_names: a single one means that there are no classes.
-      notes: what a person must know: which split was used, what was passed over.
+      tree: opens the files.
+      paths: path of each image below the root of the tree.
+      labels: class number of each image.
+      stamps: for each image, two numbers that change when the file's content changes.
+      class_names: names by class number; a single name means that there are no classes.
+      notes: sentences to print: which split is used, and which files are ignored.
     """
 
     tree: Tree
@@ -58,7 +60,7 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
     """Lists the images of a split of a folder or a zip.
 
     Args:
-      called: text put before the root's name in errors, such as `data.dir=`.
+      called: text before the root's name in errors, such as `data.dir=`.
 
     Raises: ConfigError if there are no images, a class is empty, images lie beside classes, a
       name could be a split or a class, or `dataset.json` does not fit.
@@ -98,7 +100,10 @@ def _is_image(path: str) -> bool:
 
 
 def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str | None, list[str]]:
-    """Returns the folder of the split, None for the whole root, and notes for a person."""
+    """Finds the top folder that holds a split.
+
+    Returns: the folder's name, or None if the whole root is the split; and notes to print.
+    """
     images = [entry.path for entry in entries if _is_image(entry.path)]
     folders = list(dict.fromkeys(path.partition("/")[0] for path in images if "/" in path))
     named = [name for name in folders if name.lower() in _SPLITS]
@@ -123,7 +128,7 @@ def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str
 def _by_folder(
     below: Sequence[str], others: Sequence[str], where: str
 ) -> tuple[tuple[str, ...], list[int]]:
-    """Returns the classes that the first folders are, and the label of each image."""
+    """Makes each top folder a class. Returns the class names, and the class of each image."""
     tops = [path.partition("/")[0] if "/" in path else None for path in below]
     if None in tops:
         above = below[tops.index(None)]
@@ -144,7 +149,11 @@ def _by_folder(
 def _stylegan_labels(
     tree: Tree, entries: Iterable[Entry], begin: int, where: str
 ) -> dict[str, int] | None | list[None]:
-    """Returns the number of each image, [] if `dataset.json` has none, None without this file."""
+    """Reads StyleGAN's `dataset.json`.
+
+    Returns: the class number by path; an empty list if the file says that there are no labels;
+      None if there is no such file.
+    """
     paths = [entry.path for entry in entries if entry.path[begin:] == _LABELS]
     if not paths:
         return None
@@ -175,7 +184,7 @@ def _stylegan_labels(
 def _by_number(
     below: Sequence[str], numbers: dict[str, int] | list[None], where: str
 ) -> tuple[tuple[str, ...], list[int], list[str]]:
-    """Returns the classes that `dataset.json` has, the label of each image, and notes."""
+    """Returns the class names that follow from `numbers`, each image's class, and notes."""
     if not isinstance(numbers, dict):
         return ("all",), [0] * len(below), [f"{where}: no labels, so there are no classes"]
     absent = [path for path in below if path not in numbers]
@@ -190,7 +199,7 @@ def _by_number(
 
 
 def _passed_over(others: Sequence[str], where: str) -> list[str]:
-    """Returns notes on files that are no images: how many by ending, and those like labels."""
+    """Returns notes that count the files that are not images, and name likely label files."""
     if not others:
         return []
     counts = Counter(Path(path).suffix.lower() or "without ending" for path in others)

@@ -1,4 +1,4 @@
-"""Sources whose images are stored with any shape, and are made square when they are read."""
+"""The base of sources whose files have any shape; images become square when they are read."""
 
 import abc
 
@@ -11,7 +11,7 @@ from sagan.files.images import Fit, fit
 
 
 class Stored(abc.ABC):
-    """Inherited by a source that can also return its images as they are stored.
+    """A source that can also return an image in the shape in which it is stored.
 
     Attributes:
       image_size: height and width that images get, in pixels.

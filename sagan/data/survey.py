@@ -1,4 +1,4 @@
-"""Reads a whole source once, for a person to see what training would: sizes, crops, classes."""
+"""Reads every image of a source once, to show what a training would see of it."""
 
 import math
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ _NAME_PX = 20  # height of the line with a class's name
 
 
 class Survey(NamedTuple):
-    """What was found.
+    """What `survey` has found.
 
     Attributes:
-      bad: why each unreadable image cannot be read.
-      labels: of the others.
+      bad: for each unreadable image, its name and what is wrong with it.
+      labels: class of each readable image.
       sizes: width and height of each as stored, (N, 2); empty if the source stores one size.
       tiles: images as training sees them, by label, of the first `SHOWN_CLASSES` classes.
     """
@@ -53,7 +53,8 @@ def survey(source: Source) -> Survey:
                 image = source.fitted(stored)
                 sizes.append(stored.size)
             else:
-                image, label = source[index].values()
+                example = source[index]
+                image, label = example["image"], example["label"]
             labels.append(label)
             seen[label] = seen.get(label, 0) + 1
             if label < SHOWN_CLASSES:
@@ -95,7 +96,7 @@ def classes(source: Source, labels: np.ndarray) -> Iterator[str]:
 
 
 def shapes(source: Source, sizes: np.ndarray) -> Iterator[str]:
-    """Yields what becomes of the images' sizes, with the share of each area that is lost."""
+    """Yields lines on the stored sizes, and on what `data.fit` does to oblong images."""
     if not isinstance(source, Stored) or not len(sizes):
         return
     least, most = sizes[np.argmin(sizes.prod(1))], sizes[np.argmax(sizes.prod(1))]

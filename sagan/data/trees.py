@@ -31,7 +31,7 @@ _ENCRYPTED = 0x1
 
 
 class Entry(NamedTuple):
-    """A file: its path below the root, with `/`; its bytes; and what changes with its content."""
+    """A file: path below the root, size in bytes, and a number that changes with its content."""
 
     path: str
     size: int
@@ -53,12 +53,12 @@ class Tree(Protocol):
         ...
 
     def name(self, path: str) -> str:
-        """Returns what a person calls a file."""
+        """Returns the name by which messages mention a file: with the folder or zip before it."""
         ...
 
 
 def open_tree(root: Path, called: str) -> Tree:
-    """Opens a folder or a zip, `called` in errors.
+    """Opens a folder or a zip. Errors mention it as `called`.
 
     Raises: ConfigError if it is neither, or cannot be read.
     """
@@ -129,12 +129,16 @@ def _status(entry: "os.DirEntry[str]") -> os.stat_result:
 
 
 class _Zip:
-    """Raises: ConfigError for names that lead outside, links, encryption, or a name twice."""
+    """A zip, read in place.
+
+    Raises: ConfigError if a member's name leads outside the zip or occurs twice, or if a member is
+      a link or encrypted.
+    """
 
     def __init__(self, root: Path):
         self.root = root
         self._archive, self._process = zipfile.ZipFile(root), os.getpid()
-        self._members: dict[str, str] = {}  # the name in the archive, by the name for people
+        self._members: dict[str, str] = {}  # name in the archive, by cleaned name
         for info in self._archive.infolist():
             name = _member_name(info)
             if name.endswith("/"):

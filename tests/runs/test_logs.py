@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 
 @contextlib.contextmanager
 def largest_file(number_of_bytes):
-    """Lets this process write no file beyond a size, as a full disk would."""
+    """Makes every write beyond this size of a file fail, as it would on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (number_of_bytes, hard))
     try:

@@ -71,7 +71,7 @@ def first_line(thing):
 
 
 def names():
-    """Returns a table of what the fields that take names know, each with a description."""
+    """Returns a table of the losses, penalties, metrics and feature networks that we have."""
     known = [("train.loss", name, source) for name, source in sources_of_losses().items()]
     known += [("train.penalties", k, first_line(row)) for k, row in penalties.PENALTIES.items()]
     for name in metrics.names():
@@ -87,7 +87,7 @@ def names():
 
 
 def sources_of_losses():
-    """Returns, by name, the comment above each row of LOSSES."""
+    """Returns a dict from the name of each loss to the comment above its row in LOSSES."""
     lines = inspect.getsource(losses).splitlines()
     found = {}
     for name in losses.LOSSES:

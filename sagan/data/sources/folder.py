@@ -1,7 +1,7 @@
 """Images of a folder or a zip, `data.dir`: each sub-folder is a class.
 
-`sagan.data.listing` says which images are used and what their classes are, `sagan.files.images`
-what becomes of each kind of file, `data.fit` how an image becomes square.
+`sagan.data.listing` decides which images are used and what their classes are. `sagan.files.images`
+converts each kind of file to RGB. The setting `data.fit` decides how an image becomes square.
 """
 
 import functools
@@ -36,7 +36,7 @@ class Folder(Stored):
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """What a person must know about the images; see `Listing.notes`."""
+        """Sentences to print about the images: those of the listing, and a warning if too dark."""
         return (*self._listed.notes, *self._dark())
 
     def __len__(self) -> int:

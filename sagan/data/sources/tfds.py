@@ -38,7 +38,7 @@ class Prepared(Stored):
         self._image, self._label, self.class_names = _features(builder.info)
         try:
             self._records: Any = builder.as_data_source(split=split)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # raised by tfds for formats read in order only
             raise ConfigError(
                 f"{folder} is not prepared as array_record, which random access needs: {error}"
             ) from error
