@@ -100,17 +100,8 @@ def test_a_finished_run_does_nothing_more(straight, environment):
 
 
 def test_another_config_in_the_work_directory_ends_in_4(straight, capsys):
-    words = [
-        "train",
-        "debug",
-        *OVERRIDES,
-        *SMALL,
-        "seed=5",
-        "optim.beta1=0.5",
-        "--workdir",
-        str(straight),
-    ]
-    assert cli.main(words) == 4
+    words = ["train", "debug", *OVERRIDES, *SMALL, "seed=5", "optim.beta1=0.5"]
+    assert cli.main([*words, "--workdir", str(straight)]) == 4
     text = capsys.readouterr().err
     assert "seed: 0 -> 5" in text and "optim.beta1: 0.0 -> 0.5" in text
 
