@@ -1,17 +1,20 @@
 """How tests compile: quickly, since what they compile runs for milliseconds."""
 
 import os
+from importlib.metadata import version
 
 from sagan.files import cache
 
-# XLA's newer way to compile fused operations for CPUs takes twice the time.
-_FLAGS = "--xla_cpu_use_fusion_emitters=false"
+# XLA's newer way to compile fused operations for CPUs takes twice the time. From jaxlib 0.11 on
+# it is the only one, and XLA ends a process that asks for the other.
+_JAXLIB = tuple(int(part) for part in version("jaxlib").split(".")[:2])
+_FLAGS = "--xla_cpu_use_fusion_emitters=false" if _JAXLIB < (0, 11) else ""
 
 
 def environment(devices: int = 1) -> dict[str, str]:
     """Returns variables that make a process compile quickly, for so many CPU devices."""
     return {
-        "XLA_FLAGS": f"{_FLAGS} --xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{_FLAGS} --xla_force_host_platform_device_count={devices}".strip(),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
