@@ -1,6 +1,8 @@
 """Rows 20 and 21: a run resumes on any number of devices and processes with the same numbers.
 
-These are real processes, started through the command line; they train `debug`, logging each step.
+These are real processes, started through the command line, which log each step. Their networks are
+small, but have batch statistics over all devices and every other kind of state. That convolutions
+and attention compute the same on any number of devices is shown in tests/parallel.
 """
 
 import json
@@ -24,8 +26,7 @@ RUN = [
     # tests/support/parallel_run.py explains epsilon. In a larger batch, rounding would more often
     # change the sign of a ReLU's input.
     "train.batch_size=8",
-    "model.g_channels=4",
-    "model.d_channels=4",
+    "model.name=support.dense_pair",
     "optim.epsilon=1e-4",
     "log.every_steps=1",
     "sample.every_steps=20",

@@ -38,11 +38,11 @@ def read(folder, name, seed=0):
 
 
 @pytest.mark.parametrize("name", ["shard_map-2", "shard_map-8", "pmap-8"])
-def test_losses_parameters_and_samples_equal_one_devices(played, name):
+def test_losses_and_parameters_equal_one_devices(played, name):
     differ = {}
     for seed in range(SEEDS):
         one, many = read(played, "shard_map-1", seed), read(played, name, seed)
-        assert len(one["scalar loss/d"]) == STEPS and one["samples"].std() > 1
+        assert len(one["scalar loss/d"]) == STEPS
         differ[seed] = differing(one, many)
     # Rarely, rounding changes the sign of a ReLU's input, and the runs differ by 1e-4. A real error
     # would show with every seed.
