@@ -97,7 +97,8 @@ def test_one_step_follows_its_description(played):
             return jnp.maximum(0, 1 - real_logits).mean() + jnp.maximum(0, 1 + fake_logits).mean()
 
         adam = optax.adam(4e-4, 0.0, 0.9)
-        updates, _ = adam.update(jax.grad(d_loss)(d.params), adam.init(d.params))
+        d_gradient = jax.grad(d_loss)(d.params)
+        updates, _ = adam.update(d_gradient, adam.init(d.params))
         d_params = optax.apply_updates(d.params, updates)
         d_stats = spectral.moved(d_vectors)
         frozen = spectral.iterate(d_params, d_stats)
@@ -107,13 +108,20 @@ def test_one_step_follows_its_description(played):
             return -logits(d_params, frozen, fake, y).mean()
 
         adam = optax.adam(1e-4, 0.0, 0.9)
-        updates, _ = adam.update(jax.grad(g_loss)(g.params), adam.init(g.params))
+        g_gradient = jax.grad(g_loss)(g.params)
+        updates, _ = adam.update(g_gradient, adam.init(g.params))
         g_params = optax.apply_updates(g.params, updates)
-        return (d_params, g_params, d_stats, spectral.moved(g_vectors)), d_loss(d.params)
+        scalars = {
+            "loss/d": d_loss(d.params),
+            "loss/g": g_loss(g.params),
+            "grad_norm/d": optax.tree.norm(d_gradient),
+            "grad_norm/g": optax.tree.norm(g_gradient),
+        }
+        return (d_params, g_params, d_stats, spectral.moved(g_vectors)), scalars
 
     # The networks average over the axis of devices, so this runs under it too.
     mapped = Devices(devices=jax.devices()[:1]).compile(expected, 2)
-    (d_params, g_params, d_u, g_u), loss = mapped(jnp.zeros(1), training.pipeline.data, batch)
+    (d_params, g_params, d_u, g_u), scalars = mapped(jnp.zeros(1), training.pipeline.data, batch)
     (_, state), history = training.play([(0, 1)])
     # Adam's first update is the learning rate times the gradient's sign: leave room where the
     # gradient is nothing but rounding.
@@ -133,7 +141,9 @@ def test_one_step_follows_its_description(played):
             ours.stats["spectral_stats"],
             jax.device_get(theirs),
         )
-    assert float(history[0]["loss/d"]) == pytest.approx(float(loss), rel=1e-4)
+    # G's first update is smaller than that room, so its gradient shows here alone.
+    for name, value in scalars.items():
+        assert float(history[0][name]) == pytest.approx(float(value), rel=1e-3), name
     # Before ema_start_step the average is the weights themselves.
     assert same_bits(state.task.ema, state.task.g.params) == []
 
