@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+from support.compiling import compile_quickly
+
+compile_quickly(devices=2)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -13,7 +15,11 @@ from sagan.cli import process  # noqa: E402
 process.collect_rarely()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_collection_modifyitems(items):
+    """Starts with the files that take minutes, so that no process is left with one at the end."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("faults", "slow"))))
 
 
 @pytest.fixture(autouse=True)

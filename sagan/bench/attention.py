@@ -80,7 +80,12 @@ def _one(
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Plots memory and time against the size of the feature map."""
+    """Plots, for each form of attention, memory (MiB) and time (ms) against the map's side (px).
+
+    Args:
+      result: what `run` returned.
+      path: where the picture is written, `.png` or `.svg`.
+    """
     panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}
     for form in dict.fromkeys(row["form"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["form"] == form]

@@ -32,8 +32,9 @@ def run(
         this counts real images through the discriminator per second of whole steps.
       part: the part of `sagan bench` to compare: train, sampling or features, which report a rate.
 
-    Returns: the last result of `sagan bench`, with the median rate of all turns; and `beside`, for
-      each command its rates, and the median and quartiles of our rate divided by its rate.
+    Returns: the last result of `sagan bench`, with the median rate of all turns and their
+      quartiles; and `beside`, for each command its rates, and the median and quartiles of our rate
+      divided by its rate.
 
     Raises: ConfigError if a command fails, or prints no such line.
     """
@@ -50,7 +51,11 @@ def run(
             say(f"{found[-1][RATE]:,.4g} images/s, took {time.monotonic() - begin:.0f} s")
     rates = [turn[part][RATE] for turn in our_turns]
     result = dict(our_turns[-1])
-    result[part] = result[part] | {RATE: statistics.median(rates), f"{RATE}_turns": rates}
+    result[part] = result[part] | {
+        RATE: statistics.median(rates),
+        f"{RATE}_quartiles": list(quartiles(rates)[::2]),
+        f"{RATE}_turns": rates,
+    }
     result["beside"] = [
         _compared(command, rates, found)
         for command, found in zip(commands, their_turns, strict=True)

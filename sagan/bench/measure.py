@@ -25,16 +25,18 @@ _READ_IMAGES = 256
 def measure(
     config: Config, *, repeats: int, parts: Sequence[str], trace: Path | None = None
 ) -> dict[str, Any]:
-    """Times the chosen `parts` of one config.
+    """Times the chosen parts of a training: the step, its players, sampling, input, checkpoints.
 
     Args:
-      repeats: timed calls of each part.
-      trace: a folder for a profile of the training step.
+      repeats: how often each part is timed.
+      parts: names of parts, see `sagan bench --help`.
+      trace: a folder; a profile of the training step, for TensorBoard, is written there.
 
     Returns:
-      A description of the run, and figures by part. `train.images_per_second` counts real images
-      through the discriminator per second of whole steps. Times are medians, with quartiles, the
-      least and the greatest.
+      A description of the run (config, devices, data, dtype), and under each part's name its
+      figures. Times are in seconds: median, quartiles, least and greatest of the repeats.
+      `train.images_per_second` is the number of real images that the discriminator sees in a
+      second of whole steps.
     """
     setup = Setup(config)
     result: dict[str, Any] = setup.describe()

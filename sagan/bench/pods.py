@@ -88,7 +88,11 @@ def _work(
 
 
 def _by_definition(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
-    """Replaces the layers of `conv` by ordinary convolutions of every pixel."""
+    """Counts a convolution layer as a plain convolution of all pixels.
+
+    Our layers fuse convolutions with resizing, which saves products. A peak is compared with the
+    products of the definition, as papers count them. This is a Flax method interceptor.
+    """
     layer = context.module
     if not isinstance(layer, (conv.Conv, conv.UpConv, conv.ConvPool)):
         return call(*arguments, **keywords)

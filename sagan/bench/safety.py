@@ -31,11 +31,17 @@ from sagan.training.watchdog import Watchdog
 
 
 def measure(setup: Setup, repeats: int) -> dict[str, Any]:
-    """Takes `repeats` turns of one dispatch without the checks and one with them.
+    """Measures what share of the training time the checks against NaN and collapse take.
+
+    A turn is a dispatch of steps without the checks, then one with them.
+
+    Args:
+      repeats: number of turns.
 
     Returns:
       `share_by_turns`: the median over turns of (with - without) / without, with its quartiles.
-      `share_of_events`: log lines, samples and manifests, as a share of the steps between them.
+      `share_of_events`: the time of log lines, samples and manifests, which come once in many
+        steps, divided by the time of the steps between them.
       `share`: the sum of the two.
       `skipping_alone_seconds_median`: time of skipping in a program of its own. It is an upper
         bound: that program reads and writes the whole state, which the training step need not.

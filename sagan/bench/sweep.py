@@ -13,23 +13,30 @@ _KEPT = ("images_per_second", "seconds_per_step", "compile_seconds", "flops_per_
 
 
 def configs(config: Config, text: str) -> list[tuple[float, Config]]:
-    """Returns the numbers of `section.field=a,b,c`, each with a config that has it.
+    """Returns the numbers of `section.field=a,b,c`, each with a copy of the config that has it.
 
-    Raises: ConfigError if the text has another form, or a value does not fit the field.
+    Raises: ConfigError if the text has another form, or a number does not fit the field.
     """
     key, _, values = text.partition("=")
-    try:
-        numbers = [float(value) for value in values.split(",")]
-    except ValueError:
-        raise ConfigError(f"--sweep {text}; wanted section.field=NUMBER,NUMBER,…") from None
-    return [(n, presets.override(config, [f"{key}={n:g}"])) for n in numbers]
+    found = []
+    for value in values.split(","):
+        try:
+            number = float(value)
+        except ValueError:
+            raise ConfigError(f"--sweep {text}; wanted section.field=NUMBER,NUMBER,…") from None
+        found.append((number, presets.override(config, [f"{key}={value.strip()}"])))
+    return found
 
 
 def run(base: Config, text: str, repeats: int) -> dict[str, Any]:
-    """Times the training step with each of the values.
+    """Times the training step once for each value of a field.
 
     Args:
-      text: `section.field=a,b,c`.
+      text: the field and its values, `section.field=a,b,c`.
+      repeats: how often each step is timed.
+
+    Returns:
+      A description of the run, and `rows`: for each value, its speed, times and peak memory.
     """
     rows: list[dict[str, Any]] = []
     for value, config in configs(base, text):

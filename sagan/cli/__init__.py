@@ -25,7 +25,8 @@ def entry() -> None:
     """Runs the command line and ends the process with its exit code."""
     process.use_huge_pages()
     process.collect_rarely()
-    status = main()
+    process.print_anything()
+    status = main(ends_process=True)
     sys.stdout.flush()
     sys.stderr.flush()
     joining = sys.modules.get("sagan.parallel.joining")
@@ -35,8 +36,13 @@ def entry() -> None:
     sys.exit(status)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit code."""
+def main(argv: Sequence[str] | None = None, *, ends_process: bool = False) -> int:
+    """Runs one verb; returns the exit code.
+
+    Args:
+      argv: the words after `sagan`; None: those of this process.
+      ends_process: the process ends afterwards, so that its log may be silenced after an error.
+    """
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
@@ -52,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return exit_codes.BROKEN_PIPE
     except Exception as error:
+        if ends_process and isinstance(error, Failure):
+            logging.disable()  # Orbax's threads still log pages; the error is to be the last line
         return _explain(error)
 
 
@@ -64,7 +72,6 @@ def _explain(error: Exception) -> int:
 
     meaning = device_error.meaning(error)
     if isinstance(error, Failure) and meaning is None:
-        logging.disable()  # Orbax's threads still log pages; this is to be the last line
         print(f"sagan: {error}", file=sys.stderr)
         return error.exit_code
     traceback.print_exception(error)

@@ -17,8 +17,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verb = subparsers.add_parser(
         "eval",
         help="score checkpoints, or any images",
-        description="Score a run's checkpoints, or images against a reference. REF is a folder, "
-        "PRESET:SPLIT, or a file of `sagan reference --out`.",
+        description="Score a run's checkpoints, or images against a reference. REF is a folder, a "
+        "zip, PRESET:SPLIT, or a file of `sagan reference --out`.",
     )
     verb.add_argument(
         "words",
@@ -28,12 +28,15 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "presets named",
     )
     verb.add_argument("--step", default="latest", help="latest (default), best, all, or a number")
-    verb.add_argument("--images", metavar="DIR|PRESET:SPLIT", help="score these instead of a run")
+    verb.add_argument("--images", metavar="DIR|ZIP|PRESET:SPLIT", help="score these, not a run")
     verb.add_argument("--reference", metavar="REF", help="real side (of a run: its own data)")
     add_score_arguments(verb)
     verb.add_argument("--num-images", type=positive, metavar="N", help="how many are scored")
     verb.add_argument(
-        "--image-size", type=positive, metavar="PX", help="with --images: crop and resize each"
+        "--image-size",
+        type=positive,
+        metavar="PX",
+        help="with --images: make each square (data.fit) and resize it",
     )
     verb.add_argument(
         "--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="mean and sd over several"

@@ -1,9 +1,20 @@
 """How a process is set up before jax is imported."""
 
 import gc
+import io
 import os
 import sys
 from pathlib import Path
+
+
+def print_anything() -> None:
+    """Lets streams replace what their encoding lacks by escapes such as `\\u65e5`.
+
+    Otherwise the name of a class or a file could end the process where the output is not UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def collect_rarely() -> None:

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from sagan.cli import arguments
-from sagan.config import ConfigError
+from sagan.config import Config, ConfigError
+from sagan.config.exit_codes import DONE
 
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,13 +25,13 @@ def _run(args: argparse.Namespace) -> int:
     from sagan import data
     from sagan.data import decoded
 
+    if args.dry_run and config.model.num_classes != "data":
+        data.check_name(config.data)
+        return _describe(config)
     source = data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
     if args.dry_run:
-        from sagan.training import preflight
-
-        print(preflight.describe(config))
-        return 0
+        return _describe(config)
     size, limit = config.model.image_size, config.data.resident_bytes
     source = decoded.decode_up_to(source, size, limit)
     from sagan.parallel import joining, processes
@@ -42,7 +43,14 @@ def _run(args: argparse.Namespace) -> int:
     picture = loop.run(config, workdir, source)
     if processes.is_main() and picture.exists():
         print(f"samples: {picture}")
-    return 0
+    return DONE
+
+
+def _describe(config: Config) -> int:
+    from sagan.training import preflight
+
+    print(preflight.describe(config))
+    return DONE
 
 
 def _require_writable(workdir: Path) -> None:

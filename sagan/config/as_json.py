@@ -40,7 +40,7 @@ def differences(saved: Config, given: Config) -> list[str]:
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (key, value) for every field, as `train.steps`."""
+    """Yields every setting as a pair (dotted key, value), such as ("train.steps", 1500)."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):

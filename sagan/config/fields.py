@@ -17,7 +17,7 @@ from sagan.config.exit_codes import BAD_INPUT, Failure
 
 
 class ConfigError(Failure):
-    """What a user asked for cannot be done. Its line says what was got, what is allowed, where."""
+    """A value from the user is not allowed; the text names it, what is allowed, and where."""
 
     exit_code = BAD_INPUT
 

@@ -22,12 +22,12 @@ class Schedule(NamedTuple):
 
 
 def parse(value: int | float | str, field: str = "value") -> float | Schedule:
-    """Reads a number or the text of a schedule.
+    """Reads a config value that is a number, or the text of a schedule (see above).
 
     Args:
-      field: the config key that holds the value, for the error.
+      field: the config key of the value, such as `optim.beta2`; the error names it.
 
-    Raises: ConfigError if a text is neither.
+    Raises: ConfigError if a text is neither a number nor a schedule.
     """
     if not isinstance(value, str):
         return float(value)

@@ -30,10 +30,13 @@ class DataConfig:
     # A file of sagan/data/sources (digits, folder, synthetic), tfds/NAME for a dataset of
     # tensorflow-datasets, or the name of a module of yours.
     name: str = "digits"
-    # Folder of the images, or the data_dir of tensorflow-datasets.
+    # Folder or zip of the images, or the data_dir of tensorflow-datasets.
     dir: str | None = None
     # Which part of the dataset to train on.
     split: str = "train"
+    # How images become square: their central square (crop), black bars (pad), or other
+    # proportions (stretch).
+    fit: Literal["crop", "pad", "stretch"] = "crop"
     # Mirror each image left to right with probability 1/2.
     flip: bool = False
     # Move each image by a random number of pixels, up to this many, repeating its edges.

@@ -13,8 +13,9 @@ to one in a thousand (`unreadable.py`), while scoring refuses any.
 
 import dataclasses
 import difflib
+import functools
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -51,11 +52,14 @@ def check_name(config: DataConfig) -> None:
     plugins.load("data", config.name.partition("/")[0], field="data.name")
 
 
-def load(config: DataConfig, image_size: int, *, split: str | None = None) -> Source:
+def load(
+    config: DataConfig, image_size: int, *, split: str | None = None, quiet: bool = False
+) -> Source:
     """Opens the source named by `config.name`, with images of `image_size` pixels.
 
     Args:
       split: instead of `config.split`.
+      quiet: do not print the source's notes (see `tell`); set in worker processes.
 
     Raises: ConfigError if the source, its folder or its split does not exist, or has no images.
     """
@@ -66,7 +70,24 @@ def load(config: DataConfig, image_size: int, *, split: str | None = None) -> So
     source = module.load(config, image_size, argument)
     if len(source) == 0:
         raise ConfigError(f"data.name={config.name}: split {config.split!r} has no images")
+    if not quiet:
+        tell(source)
     return source
+
+
+@functools.cache
+def _tell_once(note: str) -> None:
+    print(f"sagan: {note}", file=sys.stderr)
+
+
+def tell(source: Source) -> None:
+    """Prints the notes of a source on stderr, each once in a process.
+
+    A source may have an attribute `notes`: sentences about what the user may not expect, such as
+    which files are ignored. A note is not repeated if the source is opened again.
+    """
+    for note in getattr(source, "notes", ()):
+        _tell_once(note)
 
 
 def read(source: Source, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,13 +125,3 @@ def unknown_split(split: str, where: str, known: Sequence[str]) -> ConfigError:
     near = difflib.get_close_matches(split, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return ConfigError(f"data.split={split!r}; {where} has: {', '.join(known) or 'none'}{hint}")
-
-
-def require_directory(config: DataConfig) -> Path:
-    """Returns `data.dir` as a path. Raises: ConfigError if it is not set or not a folder."""
-    if config.dir is None:
-        raise ConfigError(f"data.name={config.name} needs data.dir=FOLDER")
-    path = Path(config.dir).expanduser()
-    if not path.is_dir():
-        raise ConfigError(f"data.dir={config.dir} is not a folder")
-    return path

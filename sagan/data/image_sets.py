@@ -1,9 +1,10 @@
-"""Images to score or to compare with: a data source, a part of one, or a folder.
+"""Images to score or to compare with: a data source, a part of one, a folder or a zip.
 
 A file that cannot be read is an error that names it, since a score must be of exactly the images
 that it claims. (Training replaces up to one image in a thousand; see `unreadable.py`.)
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from sagan import data
-from sagan.config import ConfigError
+from sagan.config import ConfigError, DataConfig
 from sagan.config.fields import require
-from sagan.data import Example, Source
+from sagan.data import Example, Source, listing
 from sagan.data.decoded import arrays
-from sagan.data.sources.folder import Folder, classes_of
-from sagan.files.images import stored_size
+from sagan.data.listing import Listing
+from sagan.data.sources.folder import Folder
+from sagan.files.images import Fit, stored_size
 
 _SUBSET_SEED = 0
 
@@ -27,7 +29,7 @@ class FromSource:
 
     Attributes:
       image_size: height and width in pixels.
-      name: for people and protocols.
+      name: the set's name in messages and in the protocols of scores.
       key: names the content in caches; it changes whenever the content does.
       num_classes: None if there are no labels.
     """
@@ -47,7 +49,10 @@ class FromSource:
         return len(self._source) if self._chosen is None else len(self._chosen)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads uint8 (N, S, S, 3), and labels (N,) if there are any."""
+        """Reads the images at `indices`, uint8 (N, S, S, 3), and their classes (N,).
+
+        The classes are None if the images have none.
+        """
         chosen = indices if self._chosen is None else self._chosen[indices]
         pixels, labels = data.read(self._source, chosen)
         return pixels, self._label_of[labels] if self.num_classes else None
@@ -121,35 +126,44 @@ class _Held:
         return {"image": self._images[index], "label": 0}
 
 
-def open_folder(root: Path, image_size: int | None) -> FromSource:
-    """Opens a folder of images, whose sub-folders are classes.
+def open_folder(
+    root: Path,
+    image_size: int | None,
+    *,
+    split: str | None = None,
+    fit: Fit = "crop",
+) -> FromSource:
+    """Opens a folder or a zip of images, by the same rule as training (`sagan.data.listing`).
 
     Args:
-      image_size: crop each image to its central square and resize it (Lanczos) if it differs.
-        None: keep the images as they are; all must be square and of one size.
+      image_size: make each image square by `fit` and resize it (Lanczos) if it differs. None: keep
+        the images as they are; all must be square and of one size.
+      split: None: the split that training uses.
 
     Raises: ConfigError if there are no images, one is unreadable, or sizes differ.
     """
-    classes = classes_of(root)
-    if image_size is None:
-        image_size = _only_size([file for files in classes.values() for file in files])
-    return FromSource(Folder(root, image_size), image_size, f"folder:{root.resolve().name}")
+    listed = listing.scan(root, split or DataConfig.split)
+    size = _only_size(listed) if image_size is None else image_size
+    source = Folder(listed, size, fit)
+    data.tell(source)
+    name = f"folder:{root.resolve().name}" + (f":{split}" if split else "")
+    return FromSource(source, size, name)
 
 
-def _only_size(files: Sequence[Path]) -> int:
+def _only_size(listed: Listing) -> int:
     """Returns the size of all images, from their headers.
 
     Raises: ConfigError unless they are square and of one size.
     """
     first = None
-    for path in files:
-        size = stored_size(path)
-        first = first or (path, size)
+    for path in listed.paths:
+        name = listed.tree.name(path)
+        size = stored_size(functools.partial(listed.tree.open, path), name)
+        first = first or (name, size)
         if size != first[1] or size[0] != size[1]:
             raise ConfigError(
-                f"{path.name} is {size[0]}x{size[1]}, {first[0].name} "
-                f"{first[1][0]}x{first[1][1]} pixels; needed: square images of one size, or "
-                "--image-size N to crop and resize each"
+                f"{name} is {size[0]}x{size[1]}, {first[0]} {first[1][0]}x{first[1][1]} pixels; "
+                "needed: square images of one size, or --image-size N to make each so"
             )
     assert first is not None
     return first[1][0]

@@ -166,7 +166,8 @@ class _Reader:
 
     def __call__(self, dispatch: np.ndarray) -> dict[str, np.ndarray]:
         if self._source is None:
-            self._source = unreadable.Tolerant(data.load(self._feed.data, self._feed.image_size))
+            source = data.load(self._feed.data, self._feed.image_size, quiet=True)
+            self._source = unreadable.Tolerant(source)
         first_step, num_steps = map(int, dispatch)
         indices = dispatch_indices(self._feed, self._num_images, first_step, num_steps, self._part)
         images, labels = data.read(self._source, indices.ravel())

@@ -49,7 +49,12 @@ class Tolerant:
 
 
 def require_few(bad: Mapping[int, str], num_images: int) -> None:
-    """Raises: ConfigError with their number and the first few, if too many images are bad."""
+    """Raises: ConfigError if more than 0.1 % of the images are unreadable.
+
+    Args:
+      bad: for each unreadable image, its index and what is wrong with it; the error counts them
+        and names the first.
+    """
     if len(bad) > ALLOWED_SHARE * num_images:
         named = [bad[index] for index in sorted(bad)]
         raise ConfigError(

@@ -61,7 +61,10 @@ class ImageScorer:
         elif spec.reference is None:
             real = training_images().part(spec.num_real)
         else:
-            real = reference.open_images(spec.reference, image_size=image_size).part(spec.num_real)
+            fitted = [f"data.fit={data.fit}"]  # as the images that the run was trained on
+            real = reference.open_images(
+                spec.reference, overrides=fitted, image_size=image_size
+            ).part(spec.num_real)
             if num_classes is not None and real.num_classes is not None:
                 real = _renumbered(real, training_images())
         extractor = features.load(spec.features, spec.weights, spec.resizer, training_images)

@@ -18,6 +18,7 @@ from sagan.evaluation.fold import fold, merged, merged_states
 from sagan.evaluation.metrics import Metric, State
 from sagan.evaluation.reference_files import Cache, Contents, Reference
 from sagan.evaluation.requirements import require_outputs
+from sagan.files.images import Fit
 from sagan.parallel import arrays, processes
 
 _PROBED = 1024  # images that are hashed to find the cached files
@@ -27,17 +28,39 @@ _CONTENTS = "contents"
 def open_images(
     text: str, *, overrides: Sequence[str] = (), image_size: int | None = None
 ) -> FromSource:
-    """Opens a folder, or a split of a preset's data: `DIR`, `NAME`, `NAME:SPLIT`.
+    """Opens a folder, a zip or a preset's data, each with `:SPLIT` after it or without.
 
     Args:
-      overrides: `section.field=value` texts for the preset, such as `data.dir=...`.
+      overrides: `section.field=value` texts for the preset, such as `data.dir=...`. Of a folder or
+        a zip, they set `data.fit`.
       image_size: px; None: the preset's, or the size of all images of the folder.
 
-    Raises: ConfigError if it is neither, or cannot be opened.
+    Raises: ConfigError if it is none of these, or cannot be opened.
     """
-    if Path(text).expanduser().is_dir():
-        return open_folder(Path(text).expanduser(), image_size)
+    if (place := find_place(text)) is not None:
+        path, split = place
+        return open_folder(path, image_size, split=split, fit=fit_of(overrides))
     return _open_preset(text, overrides, image_size)
+
+
+def find_place(text: str) -> tuple[Path, str | None] | None:
+    """Returns the folder or zip that `PLACE` or `PLACE:SPLIT` names, and the split; else None.
+
+    `NAME:SPLIT` is the preset of this name if there is one.
+    """
+    name, _, split = text.rpartition(":")
+    for place, part in ((text, None), (name, split)):
+        path = Path(place).expanduser()
+        if part is not None and place in presets.preset_names():
+            continue
+        if place and (path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file())):
+            return path, part
+    return None
+
+
+def fit_of(overrides: Sequence[str]) -> Fit:
+    """Returns `data.fit` of some overrides, or its default."""
+    return presets.load("folder", [o for o in overrides if o.startswith("data.fit=")]).data.fit
 
 
 def _open_preset(text: str, overrides: Sequence[str], image_size: int | None) -> FromSource:
@@ -45,7 +68,7 @@ def _open_preset(text: str, overrides: Sequence[str], image_size: int | None) ->
     known = presets.preset_names()
     require(
         name in known or name.endswith(".py"),
-        f"{text!r} is neither a folder nor PRESET or PRESET:SPLIT; presets: {', '.join(known)}",
+        f"{text!r} is no folder, no zip, nor PRESET or PRESET:SPLIT; presets: {', '.join(known)}",
     )
     config = presets.load(name, overrides)
     return open_data(config.data, image_size or config.model.image_size, split or None)
@@ -63,8 +86,8 @@ def training_images(text: str, overrides: Sequence[str], image_size: int) -> Fro
     Raises: ConfigError if the reference is a file of statistics, which holds no images.
     """
     require(not text.endswith(".npz"), f"{text} holds no images to train a classifier on")
-    if Path(text).expanduser().is_dir():
-        return open_images(text, image_size=image_size)
+    if find_place(text) is not None:
+        return open_images(text, overrides=overrides, image_size=image_size)
     # Not open_images, because a folder may have the name of the preset.
     return _open_preset(text.partition(":")[0], overrides, image_size)
 

@@ -165,15 +165,20 @@ def best_step(workdir: Path, config: Config) -> int:
     """Returns the step with the best `eval.best_metric` among the main results.
 
     Considers only results that were measured like the newest of the run's own ones or, if there
-    are none, like the newest result of all.
+    are none, like the newest result of all. A score that is NaN or infinite counts as not
+    measured.
 
-    Raises: ConfigError if no step was scored with that metric.
+    Raises: ConfigError if no step has such a score.
     """
     name = config.eval.best_metric
     (metric,) = find([name])
     found = read_all(workdir)
     keyed = {step: (_main_key(name, result), result) for step, result in found.items()}
-    keyed = {step: pair for step, pair in keyed.items() if pair[0] is not None}
+    keyed = {
+        step: (key, result)
+        for step, (key, result) in keyed.items()
+        if key is not None and math.isfinite(result["metrics"][key])
+    }
     if not keyed:
         measured = sorted({key for result in found.values() for key in result["metrics"]})
         raise ConfigError(

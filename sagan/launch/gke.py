@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """One manifest for the trainer; with an evaluator, a second."""
+    """Returns a plan with one manifest for the trainer and, if wanted, one for an evaluator."""
     for name in ("queue", "namespace", "claim"):
         require_dns_label(getattr(args, name), f"--{name}")
     require_plain_path(args.image, "--image")

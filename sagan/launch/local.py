@@ -25,7 +25,7 @@ class Process(NamedTuple):
 
 
 class Supervision(NamedTuple):
-    """How long and how often."""
+    """Time limits and intervals for watching the processes, in seconds."""
 
     grace_seconds: float = 30.0
     max_restarts: int = 0
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """One `sagan train` per process, told its rank by three variables."""
+    """Returns a plan with one `sagan train` per process; three variables tell each its rank."""
     port = args.port or free_port()
     ranks = [
         Process(
@@ -87,7 +87,7 @@ def _environment(rank: int, count: int, port: int, gpus: int | None) -> dict[str
 
 
 def _devices(wanted: int) -> list[str]:
-    """Lists the GPUs to share out: those that this process may see, where it is told which."""
+    """Lists the GPUs that are divided among the processes: those that this process may use."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return [str(number) for number in range(wanted)]

@@ -85,7 +85,7 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
 
 
 def _options(args: argparse.Namespace, more: dict[str, object]) -> str:
-    """The `#SBATCH` lines of what was asked for."""
+    """Returns the `#SBATCH` lines for the options that were given."""
     names = ("partition", "account", "qos", "constraint", "mem", "time")
     asked = {name: getattr(args, name) for name in names}
     asked |= {"cpus-per-task": args.cpus_per_task, **more}

@@ -91,7 +91,7 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
 
 
 def accelerator(kind: str) -> tuple[int, str]:
-    """Chips and runtime version of an accelerator type.
+    """Returns the number of chips and the runtime version of an accelerator type.
 
     Raises: ConfigError if the type is unknown.
     """

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import orbax.checkpoint as ocp
 from etils import epath
@@ -223,7 +224,7 @@ class Checkpoints:
     def require_classes(self, step: int, names: Sequence[str]) -> None:
         """Raises: CheckpointError if a step was trained on other classes than `names`."""
         saved = self.about(step)["class_names"]
-        if list(saved) != list(names):
+        if [normalize("NFC", name) for name in saved] != [normalize("NFC", name) for name in names]:
             raise CheckpointError(
                 f"step {step} was trained on the classes {_few(saved)}; the images now have the "
                 f"classes {_few(names)}"

@@ -36,17 +36,19 @@ class _Seen(NamedTuple):
 
 
 class Lock:
-    """Holds a work directory for this process, as a context manager.
+    """Keeps other processes out of a work directory, as a context manager.
 
-    Entering takes over the lock of a holder that is gone, after watching it if it was on another
-    machine. If this process is stopped for so long that another takes the lock over, it ends
-    itself (exit 4). `exit_now` releases the lock.
+    The lock is a file that its holder renews every few seconds. If the process that holds it has
+    ended, entering takes the lock over. A process of another machine cannot be looked up, so its
+    lock is watched first, and is taken over only if nobody renews it meanwhile. A process that was
+    stopped for so long that another has taken over its lock ends itself (exit 4).
 
     Args:
-      run: name of the run, for people.
-      stale_seconds: a lock that was not renewed for so long may be taken over.
+      run: name of the run, which error messages mention.
+      stale_seconds: how long a lock held on another machine must stay unchanged before it is taken
+        over; a quarter of that if its file already looks that old.
 
-    Raises: LockedError, on entering, if the holder lives; names its host, process and age.
+    Raises: LockedError, on entering, if the holder is alive; names its host, process and age.
     """
 
     def __init__(self, workdir: Path, run: str, stale_seconds: int):

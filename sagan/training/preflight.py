@@ -1,26 +1,20 @@
-"""Checks before a run: devices, data, classes, unreadable files, memory, steps per epoch."""
+"""Checks before a run: devices, data, classes, sizes, unreadable files, memory, steps per epoch."""
 
-import dataclasses
-import json
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from sagan import data, tasks
-from sagan.config import Config, ConfigError, exit_codes
-from sagan.data import Source, decoded, unreadable
-from sagan.files.progress import Progress
+from sagan.config import Config, as_json, exit_codes
+from sagan.data import Source, decoded, survey, unreadable
+from sagan.files import cache
 from sagan.parallel.devices import Devices
 from sagan.tasks import Task
 from sagan.training import state
 from sagan.training.prepare import require_divisible
 
-_BAR = 30  # characters of the longest bar
-_SHOWN_CLASSES = 20
 _SHOWN_BAD = 100
 
 
@@ -37,15 +31,22 @@ def check(config: Config) -> int:
     config = data.resolve(config, source)
     devices = Devices(config.train.parallel)
     task = tasks.build(config, devices.count)
-    bad, labels = _read_all(source)
+    found = survey.survey(source)
+    bad = found.bad
     allowed = unreadable.ALLOWED_SHARE * len(source)
     batch_size, batches = config.train.batch_size, task.batches_per_step
     per_step = batch_size * batches
     print(f"devices      {devices.count} x {jax.devices()[0].device_kind}")
     print(f"data         {config.data.name} {config.data.split}: {len(source):,} images")
     print(f"classes      {len(source.class_names)} in the data, {config.model.num_classes} in use")
-    for line in _histogram(source, labels):
+    for line in survey.classes(source, found.labels):
         print(f"             {line}")
+    for title, lines in (
+        ("sizes", survey.shapes(source, found.sizes)),
+        ("sheet", _write_sheet(config, source, found)),
+    ):
+        for number, line in enumerate(lines):
+            print(f"{title if number == 0 else '':13}{line}")
     print(f"unreadable   {len(bad)}; a run passes over up to {int(allowed)}")
     for text in bad[:_SHOWN_BAD]:
         print(f"             {text}")
@@ -63,48 +64,36 @@ def check(config: Config) -> int:
 
 
 def describe(config: Config) -> str:
-    """Returns the resolved config and the parameter counts; needs no device memory."""
+    """Returns the config, and for each network its parameters: how many, and a table of all.
+
+    No array is made and no data are read. `model.num_classes` must be a number or None.
+
+    Raises: ConfigError if the task does not exist or its sections of the config do not fit.
+    """
     from clu import parameter_overview
 
     task = tasks.build(config)
     shapes = jax.eval_shape(lambda: state.init(task, config.seed)).task
-    lines = [json.dumps(dataclasses.asdict(config), indent=2)]
+    lines = [as_json.to_json(config)]
     for name, params in task.parameters(shapes).items():
-        count = int(parameter_overview.count_parameters(params))
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
         lines.append(f"{name}: {count:,} parameters")
+        table = parameter_overview.get_parameter_overview(params, include_stats=False)
+        lines.append(table.rpartition("\n")[0])  # its last line has the total as a float
     return "\n".join(lines)
 
 
-def _read_all(source: Source) -> tuple[list[str], np.ndarray]:
-    """Reads every image once; returns the errors, and the labels of the others."""
-    bad, labels = [], []
-    progress = Progress("reading", len(source))
-    for index in range(len(source)):
-        try:
-            labels.append(source[index]["label"])
-        except ConfigError as error:
-            bad.append(str(error))
-        progress.update(index + 1)
-    progress.close()
-    sys.stderr.flush()
-    decoded.check_labels(source, np.array(labels))
-    return bad, np.array(labels, np.int64)
-
-
-def _histogram(source: Source, labels: np.ndarray) -> Iterator[str]:
-    """Yields a line with a bar for each class, and a summary of classes that are too many."""
-    names = source.class_names
-    counts = np.bincount(labels, minlength=len(names))
-    width = max(len(name) for name in names[:_SHOWN_CLASSES])
-    most = max(counts.max(), 1)  # no image may be readable
-    for name, count in zip(names[:_SHOWN_CLASSES], counts, strict=False):
-        yield f"{name:{width}}  {count:8,}  {'#' * math.ceil(_BAR * count / most)}"
-    rest = counts[_SHOWN_CLASSES:]
-    if len(rest):
-        yield f"… {len(rest)} more: {rest.min():,} to {rest.max():,} each"
-    empty = np.array(names)[counts == 0]
-    if len(empty):
-        yield f"without images: {', '.join(empty[:5])}"
+def _write_sheet(config: Config, source: Source, found: survey.Survey) -> Iterator[str]:
+    path = cache.folder() / "check" / f"{config.name}.png"
+    if not found.tiles:
+        return
+    try:
+        survey.write_sheet(path, source, found.tiles)
+    except OSError as error:
+        yield f"not written: {path}: {error.strerror}"
+        return
+    more = len(source.class_names) - survey.SHOWN_CLASSES
+    yield f"{path}" + (f" (the first {survey.SHOWN_CLASSES} classes of all)" if more > 0 else "")
 
 
 def _memory(config: Config, task: Task, source: Source, devices: Devices) -> Iterator[str]:

@@ -6,22 +6,23 @@ import json
 import pytest
 
 from sagan import cli
-from sagan.bench import idle, timing
+from sagan.bench import beside, children, idle, sweep, timing
+from sagan.config import preset
 
-SMALL = ["model.g_channels=4", "model.d_channels=4", "model.attention=none", "train.batch_size=4"]
+SMALL = ["model.name=support.dense_pair", "train.batch_size=4"]
 
 
 def test_one_json_object(capsys):
-    assert cli.main(["bench", "debug", "model.attention=none", "--repeats", "2", "--json"]) == 0
+    assert cli.main(["bench", "debug", SMALL[0], "--repeats", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     train = found["train"]
     assert train["images_per_second"] * train["seconds_per_step"] == pytest.approx(16)
     order = ("least", "lower_quartile", "median", "upper_quartile", "greatest")
     seconds = [train[f"seconds_{name}"] for name in order]
     assert seconds == sorted(seconds)
-    assert train["flops_per_device"] > 1e6 and "unknown" in train["share_of_peak"]
+    assert train["flops_per_device"] > 1e5 and "unknown" in train["share_of_peak"]
     assert 0 < train["share_of_measured_matmul"] < 1
-    assert train["peak_bytes_per_device"] > train["temporary_bytes_per_device"] > 1e5
+    assert train["peak_bytes_per_device"] > train["temporary_bytes_per_device"] > 1e4
     for player in ("discriminator", "generator"):
         assert found["players"][player]["seconds_median"] > 0
     assert found["sampling"]["images_per_second"] > 0
@@ -148,3 +149,23 @@ def test_spread_of_times():
     found = timing.rate(8, [4.0, 1.0, 2.0, 3.0, 5.0])
     assert found == {"images_per_second": 8 / 3, "images_per_second_quartiles": [2, 4]}
     assert timing.quartiles([2.0]) == (2, 2, 2)
+
+
+def test_a_sweep_keeps_every_digit():
+    ((number, config),) = sweep.configs(preset("debug"), "data.resident_bytes=123456789")
+    assert number == config.data.resident_bytes == 123456789
+    ((_, config),) = sweep.configs(preset("debug"), "guard.max_margin=1.23456789")
+    assert config.guard.max_margin == 1.23456789
+
+
+def test_turns_beside_a_command_have_quartiles_of_all_turns(monkeypatch):
+    rates = iter([1.0, 10.0, 2.0, 10.0, 3.0, 10.0])
+
+    def run(command, **_):
+        found = timing.rate(1, [1 / next(rates)])
+        return 0, json.dumps({"train": found} | found)
+
+    monkeypatch.setattr(children, "run", run)
+    found = beside.run(["debug"], ["other"], "train", rounds=3, repeats=1)["train"]
+    assert found["images_per_second"] == 2
+    assert found["images_per_second_quartiles"] == [1.5, 2.5]

@@ -83,22 +83,34 @@ def test_a_batch_must_divide_over_the_devices(capsys, tmp_path):
     assert "train.batch_size=17" in one_line(capsys)
 
 
+def described(words, capsys):
+    """Returns what a dry run prints: the config, and each network's count and table."""
+    assert cli.main(["train", *words, "--dry-run"]) == 0
+    text, _, sizes = capsys.readouterr().out.rpartition("}\n")
+    found = re.findall(r"^(\w+): ([\d,]+) parameters\n((?:[+|].*\n)+)", sizes, re.MULTILINE)
+    return json.loads(text + "}"), {name: (count, table) for name, count, table in found}
+
+
 def test_dry_run_prints_and_leaves_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "digits", "seed=3", "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    text, _, counts = out.rpartition("}\n")
-    assert json.loads(text + "}")["seed"] == 3
-    found = dict(line.split(": ") for line in counts.strip().splitlines())
-    assert set(found) == {"generator", "discriminator"}
-    for text in found.values():  # whole numbers
-        assert re.fullmatch(r"[\d,]+ parameters", text)
+    config, networks = described(["digits", "seed=3"], capsys)
+    assert config["seed"] == 3
+    assert set(networks) == {"generator", "discriminator"}
+    for count, table in networks.values():
+        rows = re.findall(r"^\| [\w/]+ +\|.*\| ([\d,]+) +\|$", table, re.MULTILINE)
+        assert sum(int(row.replace(",", "")) for row in rows) == int(count.replace(",", ""))
+        assert "attention" in table
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dry_run_counts_are_the_networks(capsys):
-    assert cli.main(["train", "imagenet128_paper", "--dry-run"]) == 2  # its data are absent here
-    assert "imagenet2012" in capsys.readouterr().err
+def test_dry_run_needs_data_only_to_count_the_classes(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    known = ["imagenet128", "model.g_channels=8", "model.d_channels=8"]
+    config, networks = described(known, capsys)
+    assert config["model"]["num_classes"] == 1000
+    assert set(networks) == {"generator", "discriminator"}
+    assert cli.main(["train", *known, "model.num_classes=data", "--dry-run"]) == 2
+    assert "imagenet2012" in one_line(capsys)
 
 
 def test_no_work_directory_ends_in_4(capsys, tmp_path):

@@ -1,5 +1,7 @@
 """What a scorer refuses when it is made, and how it matches the classes of both sides."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -115,3 +117,24 @@ def test_saved_statistics_need_no_data_but_the_same_classes(scorer, tmp_path, mo
             made.score(NoiseSampler(10))
     with pytest.raises(ConfigError, match="--num-real 10.*real.npz"):
         scorer(reference=file, metrics=("fid",), num_real=10)
+
+
+def test_a_folder_is_fitted_as_the_runs_own_images_are(tmp_path, spec):
+    """Otherwise generated images of one shape would be compared with real ones of another."""
+    oblong = np.random.default_rng(0).integers(0, 256, (SIZE, 3 * SIZE, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    for number in range(70):
+        Image.fromarray(np.roll(oblong, number, 1)).save(tmp_path / "images" / f"{number}.png")
+    found = {}
+    for fit in ("crop", "pad", "stretch"):
+        trained_on = dataclasses.replace(DATA, fit=fit)
+        asked = spec(reference=str(tmp_path / "images"), metrics=("fid",))
+        scorer = ImageScorer(asked, trained_on, SIZE, None, HOW_MADE)
+        expected = reference.open_images(
+            str(tmp_path / "images"), overrides=[f"data.fit={fit}"], image_size=SIZE
+        )
+        pixels, _ = expected.read(np.arange(70))
+        contents = reference.contents_of(np.arange(70), pixels, None, 0)
+        assert scorer.reference.sha256 == contents.digest.tobytes().hex(), fit
+        found[fit] = scorer.reference.sha256
+    assert len(set(found.values())) == 3

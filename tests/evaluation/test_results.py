@@ -71,6 +71,16 @@ def test_a_damaged_result_is_ignored_and_replaced(workdir, score, text):
     assert "fid64" in filed(workdir, 20)["metrics"]
 
 
+@pytest.mark.parametrize("pick", [min, max])
+def test_a_score_that_is_nan_is_never_the_best(workdir, score, pick):
+    score("all")
+    found = results.read_all(workdir)
+    step = pick(found)
+    found[step]["metrics"]["fid64"] = float("nan")
+    results.path_of(workdir, step).write_text(json.dumps(found[step]))
+    assert results.best_step(workdir, checkpoint.read_config(workdir)) != step
+
+
 def test_the_best_step_has_the_best_value_among_equal_fingerprints(workdir, score):
     config = checkpoint.read_config(workdir)
     with pytest.raises(ConfigError, match="no fid "):

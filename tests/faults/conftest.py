@@ -2,12 +2,11 @@
 
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import runs
+from support import processes, runs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,12 +44,8 @@ def held(environment, tmp_path):
     def start(place, words, seconds):
         flag = tmp_path / f"{place}-{len(started)}"
         blocked = [sys.executable, str(Path(__file__).parents[1] / "support" / "blocked.py")]
-        process = subprocess.Popen(
-            [*blocked, place, str(flag), str(seconds), *words[3:]],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = [*blocked, place, str(flag), str(seconds), *words[3:]]
+        process = processes.Process(words, environment)
         started.append(process)
         runs.wait_until(flag.exists, process)
         return process
@@ -58,4 +53,4 @@ def held(environment, tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()

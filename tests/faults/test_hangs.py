@@ -7,7 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
-from support import runs
+from support import processes, runs
 
 from sagan.runs import checkpoint
 
@@ -38,7 +38,7 @@ def test_row_10_the_loader_sleeps_for_ever(environment, tmp_path):
     words = runs.small(
         tmp_path / "run",
         *("data.name=sleepy", "data.resident_bytes=0", "data.workers=0"),
-        "guard.watchdog_seconds=40",  # compiling may take four times as long
+        "guard.watchdog_seconds=15",  # compiling may take four times as long
     )
     done = runs.finish(words, environment | {"PYTHONPATH": path}, status=134)
     text = (tmp_path / "run" / "hang.0.txt").read_text()
@@ -65,8 +65,7 @@ def test_row_12_disk_full(straight, environment, tmp_path):
     one = sum(p.stat().st_blocks * 512 for p in (straight / "checkpoints" / "5").rglob("*"))
     with mounted(tmp_path / "small", f"size={int(one * 1.7)}") as folder:
         workdir = folder / "run"
-        more = ["train.steps=400", "sample.every_steps=0"]
-        done = runs.finish(runs.small(workdir, *more), environment, status=1)
+        done = runs.finish(runs.small(workdir, "train.steps=400"), environment, status=1)
         last = done.stderr.splitlines()[-1]
         # What fails first is the save of step 10, or a line of scalars written beside it.
         assert str(workdir) in last and "bytes are free" in last
@@ -75,8 +74,7 @@ def test_row_12_disk_full(straight, environment, tmp_path):
         assert runs.logged(workdir) < 200
         rescued = shutil.copytree(workdir, tmp_path / "rescued")
     runs.finish(runs.small(rescued), environment)
-    # The rescued run has not drawn samples of step 0, so its first lines lack the diversity.
-    runs.assert_same(straight, rescued, steps=[20], but=("guard/diversity",))
+    runs.assert_same(straight, rescued, steps=[20])
 
 
 def test_row_13_read_only(environment, tmp_path):
@@ -90,7 +88,7 @@ def test_row_31_two_launches(environment, straight, tmp_path):
     """31: two launches on one work directory: the second refuses, naming host, process, age."""
     workdir = tmp_path / "run"
     forever = runs.small(workdir, "train.steps=1000000", "checkpoint.every_steps=1000000")
-    first = subprocess.Popen(forever, env=environment, stderr=subprocess.DEVNULL)
+    first = processes.Process(forever, environment)
     try:
         runs.wait_until(lambda: runs.logged(workdir) > 0, first)
         done = runs.finish(forever, environment, status=4)

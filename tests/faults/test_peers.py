@@ -5,14 +5,13 @@ All tests continue one run, so that each start also tests resuming after the fau
 
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support import runs
+from support import processes, runs
 
 from sagan.launch.local import free_port
 from sagan.runs import checkpoint
@@ -40,16 +39,9 @@ class Job:
         self.late = workdir.parent / "late"
         held = [*blocked, "before saving", str(self.late), "600", *words[3:]]
         self.processes = [
-            subprocess.Popen(
+            processes.Process(
                 held if number == late else words,
-                env=environment
-                | {
-                    "SAGAN_COORDINATOR": address,
-                    "SAGAN_NUM_PROCESSES": str(count),
-                    "SAGAN_PROCESS_ID": str(number),
-                },
-                stderr=subprocess.PIPE,
-                text=True,
+                environment | processes.job(address, count, number),
             )
             for number in range(count)
         ]
@@ -78,7 +70,7 @@ class Job:
         for process in self.processes:
             if process.returncode is None:
                 process.kill()
-                process.communicate()
+                process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import runs
+from support import processes, runs
 from tools import kill_many
 
 from sagan.runs import checkpoint
@@ -38,7 +38,7 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
 
 def test_row_1_killed_at_random_moments(environment, tmp_path):
     """1, 2: kill -9 anywhere; the long form is `python tests/tools/kill_many.py --count 100`."""
-    found = kill_many.kill_many(5, 1, tmp_path, environment, runs.small)
+    found = kill_many.kill_many(3, 1, tmp_path, environment, runs.small)
     assert found["compared"] >= 1
 
 
@@ -82,7 +82,7 @@ def test_row_6_sigterm_while_evaluating(held, straight, environment, tmp_path):
 def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
     """6: SIGTERM during sampling and saving: that save, whole, and 42."""
     workdir = tmp_path / "run"
-    process = held(place, runs.small(workdir), 2)
+    process = held(place, runs.small(workdir, "sample.every_steps=10"), 2)
     process.terminate()
     end(process, 42)
     there = checkpoint.steps(workdir)
@@ -94,7 +94,7 @@ def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path
     workdir = tmp_path / "run"
     process = held("step", runs.small(workdir), 600)
     process.terminate()
-    assert any("SIGTERM" in line for line in process.stderr)
+    runs.wait_until(lambda: "SIGTERM" in process.stderr, process)
     assert (
         process.poll() is None
     )  # it is held between steps, so the first SIGTERM has no effect yet
@@ -118,11 +118,10 @@ def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
         "from sagan.training.stop import StopRequest\n"
         "with StopRequest(Activity(Phase.STEPPING)):\n    print(flush=True)\n    time.sleep(60)"
     )
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True)
-    process.stdout.readline()
+    process = processes.Process([sys.executable, "-c", program])
+    runs.wait_until(lambda: process.stdout, process)
     process.terminate()
-    assert "SIGTERM" in process.stderr.readline()
+    runs.wait_until(lambda: "SIGTERM" in process.stderr, process)
     process.terminate()
     time.sleep(1.5)
     assert process.poll() is None

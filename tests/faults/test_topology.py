@@ -1,11 +1,11 @@
 """Rows 20 and 21: a run resumes on any number of devices and processes with the same numbers.
 
-These are real processes, started through the command line; they train `debug`, logging each step.
+These are real processes, started through the command line, which log each step. Their networks are
+small, but have batch statistics over all devices and every other kind of state. That convolutions
+and attention compute the same on any number of devices is shown in tests/parallel.
 """
 
 import json
-import os
-import subprocess
 import sys
 
 import jax
@@ -13,7 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
+from support import compiling, processes, runs
 from support.closeness import differing
+
+from sagan.launch.local import free_port
 
 pytestmark = pytest.mark.faults
 
@@ -23,6 +26,7 @@ RUN = [
     # tests/support/parallel_run.py explains epsilon. In a larger batch, rounding would more often
     # change the sign of a ReLU's input.
     "train.batch_size=8",
+    "model.name=support.dense_pair",
     "optim.epsilon=1e-4",
     "log.every_steps=1",
     "sample.every_steps=20",
@@ -31,37 +35,30 @@ RUN = [
 ]
 
 
-def train(cache, workdir, steps, *, devices=1, processes=1, form="shard_map"):
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "SAGAN_INIT_TIMEOUT": "600",
-    }
-    start = [sys.executable, "-m", "sagan"]
-    verb = ["train"]
-    if processes > 1:
-        verb = ["launch", "local", "--processes", str(processes)]
-    command = [*start, *verb, "--workdir", str(workdir), *RUN]
+def train(environment, workdir, steps, *, devices=1, count=1, form="shard_map"):
+    """Trains up to a step with `count` processes; returns what the first one printed."""
+    command = [sys.executable, "-m", "sagan", "train", "--workdir", str(workdir), *RUN]
     command += [f"train.steps={steps}", f"train.parallel={form}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    flags = compiling.environment(devices)
+    address, more = f"127.0.0.1:{free_port()}", {"SAGAN_INIT_TIMEOUT": "600"}
+    jobs = [processes.job(address, count, i) | more if count > 1 else {} for i in range(count)]
+    started = [processes.Process(command, environment | flags | job) for job in jobs]
+    try:
+        for process in started:
+            process.wait(runs.PATIENCE * 2)
+    finally:
+        for process in started:
+            process.kill()
+    for process in started:
+        assert process.wait() == 0, process.stderr[-4000:]
+    return started[0].stderr
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def straight(cache, tmp_path_factory):
+def straight(environment, tmp_path_factory):
     """A run of one process on one device, never interrupted."""
     workdir = tmp_path_factory.mktemp("straight") / "run"
-    train(cache, workdir, STEPS)
+    train(environment, workdir, STEPS)
     return workdir
 
 
@@ -91,30 +88,30 @@ def assert_same_run(a, b):
     assert pictures[0].std() > 1
 
 
-def test_20_21_resume_on_4_2_1_devices_then_by_2_processes(straight, cache, tmp_path):
+def test_20_21_resume_on_4_2_1_devices_then_by_2_processes(straight, environment, tmp_path):
     workdir = tmp_path / "run"
-    train(cache, workdir, 5, devices=4)
-    said = train(cache, workdir, 10, devices=2)
+    train(environment, workdir, 5, devices=4)
+    said = train(environment, workdir, 10, devices=2)
     assert f"resuming {workdir} from step 5" in said
-    assert "from step 10" in train(cache, workdir, 15)
-    assert "from step 15" in train(cache, workdir, STEPS, processes=2)
+    assert "from step 10" in train(environment, workdir, 15)
+    assert "from step 15" in train(environment, workdir, STEPS, count=2)
     assert_same_run(straight, workdir)
 
 
-@pytest.mark.parametrize("processes, form", [(2, "pmap"), (4, "shard_map")])
+@pytest.mark.parametrize("count, form", [(2, "pmap"), (4, "shard_map")])
 def test_21_any_number_of_processes_computes_the_same_run(
-    straight, cache, tmp_path, processes, form
+    straight, environment, tmp_path, count, form
 ):
     workdir = tmp_path / "run"
-    train(cache, workdir, STEPS, processes=processes, form=form)
+    train(environment, workdir, STEPS, count=count, form=form)
     assert_same_run(straight, workdir)
 
 
-def test_the_comparison_sees_another_order_of_the_data(straight, cache, tmp_path):
+def test_the_comparison_sees_another_order_of_the_data(straight, environment, tmp_path):
     workdir = tmp_path / "run"
     RUN.append("seed=1")
     try:
-        train(cache, workdir, STEPS)
+        train(environment, workdir, STEPS)
     finally:
         RUN.remove("seed=1")
     with pytest.raises(AssertionError):

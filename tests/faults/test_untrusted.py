@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import processes
 from support.image_files import COLOUR, png
 
 from sagan.config import as_json as config_json
@@ -67,12 +67,7 @@ def wrong_hash(path):
 
 
 def sagan(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "sagan", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return processes.run([sys.executable, "-m", "sagan", *words], timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +147,6 @@ def test_any_text_gives_a_config_or_one_error():
     """Row 37, for text: overrides, JSON and trees made by hypothesis."""
     program = Path(__file__).parents[1] / "tools" / "fuzz_config.py"
     words = [sys.executable, str(program), "--examples", "150"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = processes.run(words, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("150 examples") == 3

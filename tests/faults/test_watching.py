@@ -1,12 +1,11 @@
 """Rows 34, 35: an evaluator watches a run that deletes checkpoints, or dies."""
 
 import shutil
-import subprocess
 import sys
 import time
 
 import pytest
-from support import runs
+from support import processes, runs
 
 from sagan.runs import checkpoint
 
@@ -42,7 +41,7 @@ def test_row_35_the_trainer_dies(environment, held, tmp_path):
     trainer = held("step", runs.small(workdir), 600)
     runs.wait_until(lambda: checkpoint.steps(workdir) == [5], trainer)
     words = watch(workdir, "--watch-timeout", "3")
-    evaluator = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    evaluator = processes.Process(words, environment)
     trainer.kill()
     _, text = evaluator.communicate(timeout=runs.PATIENCE)
     end = time.time()

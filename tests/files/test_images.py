@@ -113,6 +113,40 @@ def test_the_transparent_colour_becomes_black(tmp_path):
         read(tmp_path, png(256 * x, 16, COLOUR, trns=trns))
 
 
+def tiff(x, **options):
+    file = io.BytesIO()
+    Image.fromarray(x).save(file, "TIFF", **options)
+    return file.getvalue()
+
+
+def test_tiff_is_read_and_what_has_no_known_range_refused(tmp_path):
+    x = noise(3).astype(np.uint8)
+    for options in ({}, {"compression": "tiff_lzw"}):
+        np.testing.assert_array_equal(read(tmp_path, tiff(x, **options)), x)
+    pages = tiff(x, save_all=True, append_images=[Image.fromarray(255 - x)])
+    np.testing.assert_array_equal(read(tmp_path, pages), x)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    np.testing.assert_array_equal(read(tmp_path, tiff(x, exif=exif)), TURNS[6](x))
+    deep = noise(limit=1 << 16).astype(np.uint16)
+    np.testing.assert_array_equal(read(tmp_path, tiff(deep)), grey(deep >> 8))
+    for wrong in (deep.astype(np.int32), deep.astype(np.float32)):
+        with pytest.raises(BadImage, match="32 bits"):
+            read(tmp_path, tiff(wrong))
+
+
+def test_three_ways_to_make_a_square():
+    x = np.full((4, 8, 3), 200, np.uint8)
+    x[:, :2] = 0
+    image = Image.fromarray(x)
+    assert images.fit(image, 4).min() == 200
+    padded = images.fit(image, 8, "pad")
+    np.testing.assert_array_equal(padded[2:6], x)
+    assert padded[:2].max() == padded[6:].max() == 0
+    stretched = images.fit(image, 4, "stretch")
+    assert stretched[:, 0].max() < 50 and stretched[:, 3].min() > 180
+
+
 def test_inks_become_light(tmp_path):
     data = pillow(noise(3), "JPEG", "CMYK", quality=100)
     with Image.open(io.BytesIO(data)) as stored:
@@ -169,7 +203,7 @@ def test_every_seed_of_the_fuzzer_can_be_read(tmp_path, name):
 def test_content_decides_and_other_formats_are_refused(tmp_path):
     x = noise(3)
     np.testing.assert_array_equal(read(tmp_path, png(x, 8, COLOUR), "really_a_png.jpg"), x)
-    for name in ("GIF", "TIFF", "PPM"):
+    for name in ("GIF", "PPM"):
         with pytest.raises(BadImage, match="not a readable image .begins with.*PNG, JPEG, WEBP"):
             read(tmp_path, pillow(x, name))
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import compiling
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,7 @@ SCRIPT = Path(__file__).parent / "slurm_cluster.sh"
 STEPS = 200
 RUN = [
     "debug",
+    "model.name=support.dense_pair",
     f"train.steps={STEPS}",
     "log.every_steps=1",
     "sample.every_steps=0",
@@ -60,8 +62,8 @@ def cluster():
 
 
 def _environment():
-    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **quick, "XLA_FLAGS": ""}
+    more = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    return {**os.environ, **compiling.environment(), **more}
 
 
 def _wait(what, describe):

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from support.tiny import CONFIG
+from support.tiny import DENSE
 from support.training import Training
 
 from sagan.config import replace
@@ -25,7 +25,7 @@ def compilations():
 @pytest.mark.parametrize("form", ["shard_map", "pmap"])
 @pytest.mark.parametrize("resident_bytes", [10**6, 0])
 def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
-    config = replace(CONFIG, data={"resident_bytes": resident_bytes, "workers": 0})
+    config = replace(DENSE, data={"resident_bytes": resident_bytes, "workers": 0})
     training = Training(config, form=form, devices=2)
     pipeline = training.pipeline
     assert pipeline.resident == (resident_bytes > 0)
@@ -39,7 +39,7 @@ def test_what_is_compiled_ahead_is_not_compiled_again(form, resident_bytes):
 
 
 def test_no_compilation_after_the_first_dispatch_and_no_hidden_transfer():
-    training = Training(CONFIG, devices=2)
+    training = Training(DENSE, devices=2)
     carried = training.start()
     batches = training.pipeline.batches([(step, 1) for step in range(8)])
     carried, _ = training.program(carried, training.pipeline.data, next(batches))

@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import compiling, processes
 from support.closeness import differing
 
 RUN = Path(__file__).parents[1] / "support" / "parallel_run.py"
@@ -16,22 +16,19 @@ SEEDS = 3
 
 
 def play(folder, *arrangements, seeds, quick):
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quick)),
-        "PYTHONPATH": f"{RUN.parent}:{RUN.parent.parent}",
-    }
+    environment = {**os.environ, **compiling.environment(8), "PYTHONPATH": str(RUN.parent.parent)}
+    if not quick:
+        environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
     command = [sys.executable, str(RUN), str(folder), str(STEPS), str(seeds), *arrangements]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
+    done = processes.run(command, environment, timeout=3000)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    arrangements = ["shard_map:1", "shard_map:2", "shard_map:4", "shard_map:8", "pmap:8"]
+    arrangements = ["shard_map:1", "shard_map:2", "shard_map:8", "pmap:8"]
     return play(tmp_path_factory.mktemp("played"), *arrangements, seeds=SEEDS, quick=True)
 
 
@@ -40,12 +37,12 @@ def read(folder, name, seed=0):
         return dict(file)
 
 
-@pytest.mark.parametrize("name", ["shard_map-2", "shard_map-4", "shard_map-8", "pmap-8"])
-def test_losses_parameters_and_samples_equal_one_devices(played, name):
+@pytest.mark.parametrize("name", ["shard_map-2", "shard_map-8", "pmap-8"])
+def test_losses_and_parameters_equal_one_devices(played, name):
     differ = {}
     for seed in range(SEEDS):
         one, many = read(played, "shard_map-1", seed), read(played, name, seed)
-        assert len(one["scalar loss/d"]) == STEPS and one["samples"].std() > 1
+        assert len(one["scalar loss/d"]) == STEPS
         differ[seed] = differing(one, many)
     # Rarely, rounding changes the sign of a ReLU's input, and the runs differ by 1e-4. A real error
     # would show with every seed.
@@ -59,7 +56,7 @@ def test_another_seed_gives_another_run(played):
 def test_devices_divide_the_work_and_only_all_reduce(played):
     about = {
         name: json.loads((played / f"{name}.json").read_text())
-        for name in ("shard_map-1", "shard_map-2", "shard_map-4", "shard_map-8", "pmap-8")
+        for name in ("shard_map-1", "shard_map-8", "pmap-8")
     }
     alone = about["shard_map-1"]["flops"]
     for name, found in about.items():

@@ -8,14 +8,13 @@ import pytest
 
 from sagan.runs.logs import LogError, Scalars
 
-
 # TensorBoard's writer has a thread of its own, which fails as well.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
 @contextlib.contextmanager
 def largest_file(number_of_bytes):
-    """Lets this process write no file beyond a size, as a full disk would."""
+    """Makes every write beyond this size of a file fail, as it would on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (number_of_bytes, hard))
     try:

@@ -92,6 +92,10 @@ def seeds(name, side=9):
         frames[0].save(moving, "WEBP", save_all=True, append_images=frames[1:])
         files = [pillow(noise(c), name, "RGBA"[:c], lossless=k) for c in (3, 4) for k in (0, 1)]
         return [*files, pillow(noise(3), name, exif=exif), moving.getvalue()]
+    if name == "TIFF":
+        kinds = ({}, {"compression": "tiff_lzw"}, {"compression": "jpeg"})
+        files = [pillow(noise(3), name, mode, **kind) for mode in ("L", "RGB") for kind in kinds]
+        return [*files, pillow(noise(4), name, "RGBA"), pillow(noise(3), name, "CMYK")]
     assert name == "BMP"
     files = [pillow(noise(3), name, mode) for mode in ("1", "L", "P", "RGB")]
     return [*files, pillow(noise(4), name, "RGBA"), _bmp_rle(side)]

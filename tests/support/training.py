@@ -27,6 +27,7 @@ class Training:
             change(self.task)
         self.pipeline = self.open_pipeline(config)
         program = dispatch.bind(self.task, decoder_of(config), **options)
+        self._init = functools.partial(state.init, self.task, config.seed)
         self.program = self.devices.compile(program, Pipeline.BATCH_AXIS)
 
     def open_pipeline(self, config):
@@ -36,7 +37,7 @@ class Training:
 
     def start(self):
         """Returns the first state."""
-        return self.devices.create(functools.partial(state.init, self.task, self.config.seed))
+        return self.devices.create(self._init)
 
     def play(self, dispatches):
         """Runs (first step, number of steps) after one another.

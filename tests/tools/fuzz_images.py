@@ -22,7 +22,7 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 FILE_SECONDS = 60  # for one file; 64 megapixels in runs take 10 on a busy machine
 MEMORY_BYTES = 1536 << 20  # most that the reading process may have held
 SIZE = 16

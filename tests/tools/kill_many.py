@@ -10,7 +10,6 @@ scalars of a finished run are compared bit for bit. New runs start until all kil
 import argparse
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,14 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from support import runs  # noqa: E402
+from support import processes, runs  # noqa: E402
 
 from sagan.runs import checkpoint  # noqa: E402
 
-_STEPS = 120
+_STEPS = 60
 _WORDS = (f"train.steps={_STEPS}", "checkpoint.every_steps=2", "checkpoint.keep=3",
-          "sample.every_steps=60", "checkpoint.statistics_batches=1")  # fmt: skip
-_LONGEST = 5.0  # seconds of stepping before a kill
+          "sample.every_steps=30", "checkpoint.statistics_batches=1")  # fmt: skip
+_LONGEST = 3.0  # seconds of stepping before a kill
 _ANYWHERE = 0.2  # share of the kills that come at any moment since the start
 _START_SECONDS = 12.0
 
@@ -37,13 +36,7 @@ def kill_once(words: list[str], environment: dict[str, str], moments: random.Ran
     anywhere, delay = moments.random() < _ANYWHERE, moments.random()
     saved = (checkpoint.steps(workdir) or [0])[-1]
     before = (workdir / "metrics.jsonl").stat().st_mtime_ns if runs.logged(workdir) else 0
-    process = subprocess.Popen(
-        words,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.Process(words, environment)
 
     def stepping() -> bool:
         path = workdir / "metrics.jsonl"  # a start removes lines of later steps

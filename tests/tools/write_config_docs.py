@@ -5,11 +5,14 @@ Run it after a change of a field: python tests/tools/write_config_docs.py
 
 import ast
 import dataclasses
+import importlib
 import inspect
 from pathlib import Path
 
-from sagan.config import schema
+from sagan.config import plugins, schema
 from sagan.config.fields import describe, hints, limits_text
+from sagan.evaluation import features, metrics
+from sagan.tasks.gan import losses, penalties
 
 FILE = Path(__file__).parents[2] / "docs" / "configs.md"
 HEAD = """# Config fields
@@ -63,6 +66,39 @@ def shown(value):
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
+def first_line(thing):
+    return inspect.getdoc(thing).splitlines()[0]
+
+
+def names():
+    """Returns a table of the losses, penalties, metrics and feature networks that we have."""
+    known = [("train.loss", name, source) for name, source in sources_of_losses().items()]
+    known += [("train.penalties", k, first_line(row)) for k, row in penalties.PENALTIES.items()]
+    for name in metrics.names():
+        (metric,) = metrics.find([name])
+        known.append(("eval.metrics", name, first_line(inspect.getmodule(metric.compute))))
+    for name in plugins.names("features"):
+        module = importlib.import_module(f"{features.__name__}.{name}")
+        known.append(("eval.features", name, first_line(module)))
+    rows = [
+        f"| `{field}` | `{name}` | {about.replace('|', '&#124;')} |" for field, name, about in known
+    ]
+    return "\n".join(["| field | name | what it is |", "|---|---|---|", *rows])
+
+
+def sources_of_losses():
+    """Returns a dict from the name of each loss to the comment above its row in LOSSES."""
+    lines = inspect.getsource(losses).splitlines()
+    found = {}
+    for name in losses.LOSSES:
+        row = next(n for n, line in enumerate(lines) if line.startswith(f'    "{name}": '))
+        above = row
+        while lines[above - 1].startswith("    #"):
+            above -= 1
+        found[name] = " ".join(line.strip("# ") for line in lines[above:row])
+    return found
+
+
 def text():
     parts = [HEAD, "## The top\n", table(schema.Config, ""), ""]
     for field in dataclasses.fields(schema.Config):
@@ -70,6 +106,7 @@ def text():
         if dataclasses.is_dataclass(section):
             parts += [f"## `{field.name}`\n", inspect.getdoc(section), ""]
             parts += [table(section, f"{field.name}."), ""]
+    parts += ["## Names that fields take\n", names(), ""]
     return "\n".join(parts)
 
 

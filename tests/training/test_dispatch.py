@@ -22,6 +22,7 @@ def cadence(last_step, log=0, preview=0, save=0, score=0):
         (7, 10, cadence(30, save=20), [(7, 10), (17, 1), (18, 1), (19, 1), (20, 10)]),
         (5, 10, cadence(30, save=20), [(5, 10)] + [(n, 1) for n in range(15, 20)] + [(20, 10)]),
         (30, 10, cadence(30), []),
+        (0, 10, cadence(2, log=3, save=7), [(0, 1), (1, 1)]),  # a dispatch longer than the run
     ],
 )
 def test_dispatches_end_where_something_is_due(step, several, when, expected):

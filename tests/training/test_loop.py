@@ -4,15 +4,14 @@ import functools
 import json
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
-from support.runs import OVERRIDES, assert_same, command, environment, lines
+from support import processes, runs
+from support.runs import OVERRIDES, SMALL, assert_same, lines
 
 from sagan import cli, tasks
 from sagan.config import presets
@@ -22,19 +21,25 @@ from sagan.training import loop as train
 from sagan.training import state
 
 
+def with_pictures(workdir, *words):
+    return runs.small(workdir, "sample.every_steps=10", *words)
+
+
 @pytest.fixture(scope="module")
 def tmp(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="module")
-def straight(tmp) -> Path:
+def environment(tmp) -> dict[str, str]:
+    return runs.environment(tmp / "cache")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp, environment) -> Path:
     """A run that nothing interrupted, in a process of its own."""
     workdir = tmp / "straight"
-    done = subprocess.run(
-        command(workdir), env=environment(tmp / "cache"), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = runs.finish(with_pictures(workdir), environment)
     assert f"samples: {workdir}/samples/20.png" in done.stdout
     return workdir
 
@@ -59,75 +64,50 @@ def test_tensorboard_reads_the_scalars(straight):
     assert found == [(line["step"], pytest.approx(line["loss/d"])) for line in lines(straight)]
 
 
-def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp):
+def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp, environment):
     workdir = tmp / "killed"
-    process = subprocess.Popen(
-        command(workdir), env=environment(tmp / "cache"), stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while not [s for s in checkpoint.steps(workdir) if s >= 10]:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    process = processes.Process(with_pictures(workdir), environment)
+    runs.wait_until(lambda: checkpoint.steps(workdir)[-1:] >= [10], process)
     process.kill()
     process.wait()
-    again = subprocess.run(
-        command(workdir), env=environment(tmp / "cache"), capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
+    again = runs.finish(with_pictures(workdir), environment)
     assert str(workdir) in again.stderr.splitlines()[0]
     assert_same(straight, workdir)
 
 
-def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp):
+def test_sigterm_saves_ends_in_42_and_resumes_the_same_run(straight, tmp, environment):
     workdir = tmp / "stopped"
-    process = subprocess.Popen(
-        command(workdir), env=environment(tmp / "cache"), stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 300
-    metrics = workdir / "metrics.jsonl"
-    while not metrics.exists() or not metrics.read_text().count("\n") >= 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    process = processes.Process(with_pictures(workdir), environment)
+    runs.wait_until(lambda: runs.logged(workdir) >= 2, process)
     process.send_signal(signal.SIGTERM)
-    _, text = process.communicate(timeout=120)
-    if process.returncode == 0:
-        pytest.fail("the run ended before the signal came")
-    assert process.returncode == 42, text
-    stopped = checkpoint.steps(workdir)[-1]
-    assert 2 <= stopped < 20
-    again = subprocess.run(command(workdir), env=environment(tmp / "cache"), capture_output=True)
-    assert again.returncode == 0
+    assert process.wait(runs.PATIENCE) == 42, process.stderr
+    assert 2 <= checkpoint.steps(workdir)[-1] < 20
+    runs.finish(with_pictures(workdir), environment)
     assert_same(straight, workdir)
 
 
-def test_more_steps_are_the_same_run(straight, tmp, capsys):
+def test_more_steps_are_the_same_run(straight, tmp, environment):
     workdir = tmp / "longer"
     for steps in (10, 20):
-        done = subprocess.run(
-            command(workdir, f"train.steps={steps}"),
-            env=environment(tmp / "cache"),
-            capture_output=True,
-        )
-        assert done.returncode == 0
+        runs.finish(with_pictures(workdir, f"train.steps={steps}"), environment)
     assert_same(straight, workdir)
 
 
-def test_a_finished_run_does_nothing_more(straight, tmp):
+def test_a_finished_run_does_nothing_more(straight, environment):
     before = {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
-    done = subprocess.run(command(straight), env=environment(tmp / "cache"), capture_output=True)
-    assert done.returncode == 0
+    runs.finish(with_pictures(straight), environment)
     assert before == {p: p.stat().st_mtime_ns for p in (straight / "checkpoints").rglob("*")}
 
 
 def test_another_config_in_the_work_directory_ends_in_4(straight, capsys):
-    words = ["train", "debug", *OVERRIDES, "seed=5", "optim.beta1=0.5", "--workdir", str(straight)]
-    assert cli.main(words) == 4
+    words = ["train", "debug", *OVERRIDES, *SMALL, "seed=5", "optim.beta1=0.5"]
+    assert cli.main([*words, "--workdir", str(straight)]) == 4
     text = capsys.readouterr().err
     assert "seed: 0 -> 5" in text and "optim.beta1: 0.0 -> 0.5" in text
 
 
 def test_fewer_steps_than_were_made_end_in_4(straight, capsys):
-    words = ["train", "debug", *OVERRIDES, "train.steps=10", "--workdir", str(straight)]
+    words = ["train", "debug", *OVERRIDES, *SMALL, "train.steps=10", "--workdir", str(straight)]
     before = (straight / "config.json").read_text()
     assert cli.main(words) == 4
     text = capsys.readouterr().err
@@ -163,7 +143,7 @@ def test_several_steps_a_dispatch_are_the_same_run_from_any_step(straight, tmp):
         shutil.rmtree(workdir / "checkpoints" / str(step))
     words = ["train.steps_per_dispatch=3", "train.steps=12", "log.every_steps=4"]
     words += ["sample.every_steps=0", "checkpoint.every_steps=4", "checkpoint.keep=10"]
-    config = presets.load("debug", [*OVERRIDES, *words])
+    config = presets.load("debug", [*OVERRIDES, *SMALL, *words])
     train.run(config, workdir, hardware=Platform("gpu", "", ""))
     assert checkpoint.steps(workdir) == [5, 8, 12]
     expected = {line["step"]: line for line in lines(straight)}
@@ -247,3 +227,13 @@ def test_scores_are_due_at_steps_of_their_own(tmp):
     assert cli.main(words) == 0
     assert checkpoint.steps(workdir) == [3, 4, 5]
     assert [p.name for p in (workdir / "eval").glob("[0-9]*.json")] == ["3.json"]
+
+
+@pytest.mark.parametrize("hardware", [None, Platform("gpu", "", "")], ids=["cpu", "accelerator"])
+def test_a_run_may_be_shorter_than_a_dispatch(tmp_path, hardware):
+    words = ["model.name=support.dense_pair", "train.steps=2", "train.steps_per_dispatch=10"]
+    words += ["log.every_steps=3", "sample.every_steps=0", "checkpoint.every_steps=7"]
+    config = presets.load("debug", [*words, "checkpoint.statistics_batches=1"])
+    train.run(config, tmp_path, hardware=hardware)
+    assert checkpoint.steps(tmp_path) == [2]
+    assert [line["step"] for line in lines(tmp_path)] == [2]

@@ -1,103 +1,77 @@
-"""A folder of images: each sub-folder is a class, in alphabetical order.
+"""Images of a folder or a zip, `data.dir`: each sub-folder is a class.
 
-Without sub-folders the images have no labels. `data.dir` may hold one folder per split (`train/`,
-`val/`), from which `data.split` picks one; without `train/`, the split `train` is the whole folder.
-Hidden and empty sub-folders are ignored. `sagan.files.images` lists which files can be read and
-what becomes of each kind.
+`sagan.data.listing` decides which images are used and what their classes are. `sagan.files.images`
+converts each kind of file to RGB. The setting `data.fit` decides how an image becomes square.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from sagan.config import ConfigError, DataConfig
-from sagan.data import Example, require_directory, unknown_split
-from sagan.files.images import SUFFIXES, decode, fit
+from sagan.data import listing
+from sagan.data.listing import Listing
+from sagan.data.stored import Stored
+from sagan.files import images
+from sagan.files.images import Fit
+
+_PROBED = 8  # images whose 16-bit values are looked at
+_SLIVER = 16  # of the 256 values of a high byte
 
 
-class Folder:
-    """The images of a folder, each cropped to its central square and resized."""
+class Folder(Stored):
+    """Listed images, each made square and resized."""
 
-    def __init__(self, root: Path, image_size: int):
-        classes = classes_of(root, "data.dir=")
-        self._files = [(file, n) for n, files in enumerate(classes.values()) for file in files]
-        self.class_names = tuple(classes)
-        self._size = image_size
-        listing = hashlib.sha256(str(image_size).encode())
-        for file, label in self._files:
-            # A broken link is reported when it is read.
-            status = file.stat() if file.exists() else file.lstat()
-            entry = (str(file.relative_to(root)), label, status.st_size, status.st_mtime_ns)
-            listing.update(repr(entry).encode())
-        self.key = f"folder-{listing.hexdigest()[:24]}"
+    def __init__(self, listed: Listing, image_size: int, fit: Fit = "crop"):
+        super().__init__(image_size, fit)
+        self._listed = listed
+        self.class_names = listed.class_names
+        content = hashlib.sha256(f"{image_size} {fit} {listed.class_names}".encode())
+        for entry in zip(listed.paths, listed.labels, listed.stamps, strict=True):
+            content.update(repr(entry).encode())
+        self.key = f"folder-{content.hexdigest()[:24]}"
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to print about the images: those of the listing, and a warning if too dark."""
+        return (*self._listed.notes, *self._dark())
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._listed.paths)
 
-    def __getitem__(self, index: int) -> Example:
-        file, label = self._files[index]
-        return {"image": fit(decode(file), self._size), "label": label}
+    def stored(self, index: int) -> tuple[Image.Image, int]:
+        tree, path = self._listed.tree, self._listed.paths[index]
+        image = images.decode_from(lambda: tree.open(path), tree.name(path))
+        return image, self._listed.labels[index]
+
+    def _dark(self) -> list[str]:
+        """Returns a note if 16-bit images use a sliver of their range; looks at a few of them."""
+        tree, found = self._listed.tree, []
+        for index in np.unique(np.linspace(0, len(self) - 1, _PROBED).astype(int)):
+            path = self._listed.paths[index]
+            try:
+                span = images.range_of_16_bits(functools.partial(tree.open, path), tree.name(path))
+            except ConfigError:
+                continue  # named when it is read
+            if span is not None:
+                found.append((path, *span))
+        if not found or max(high for *_, high in found) - min(s[1] for s in found) >= _SLIVER:
+            return []
+        path, low, high = found[0]
+        return [
+            f"{tree.name(path)}: 16 bits, of which it uses {low * 256} to {high * 256 + 255} of "
+            "65535; it becomes nearly one grey, so scale such images to the whole range first"
+        ]
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Folder:
-    """Opens `data.dir/SPLIT`, or all of `data.dir` for the split `train` if it has no such folder.
-
-    Raises: ConfigError for a missing split, no images, or a class folder with other files alone.
-    """
+    """Opens a split of `data.dir`. Raises: ConfigError as `listing.scan`."""
     del argument
-    root = require_directory(config)
-    split = root / config.split
-    if split.is_dir():
-        return Folder(split, image_size)
-    # Only the default split may stand for the whole folder.
-    if config.split != DataConfig.split:
-        raise unknown_split(config.split, f"folder {root}", [p.name for p in _folders(root)])
-    return Folder(root, image_size)
-
-
-def classes_of(root: Path, called: str = "") -> dict[str, list[Path]]:
-    """Returns the files of each class, or a single class `all` if no sub-folder has images.
-
-    Args:
-      called: text put before the folder's name in errors, such as `data.dir=`.
-
-    Raises: ConfigError if there are no images, a class is empty, or images lie beside classes.
-    """
-    above = _images(root.iterdir())
-    classes = {path.name: images_in(path) for path in _folders(root)}
-    if above and any(classes.values()):
-        raise ConfigError(
-            f"{called}{root} has both images ({above[0].name}) and folders of images; "
-            "allowed: one of the two"
-        )
-    if above:
-        return {"all": above}
-    if not any(classes.values()):
-        raise ConfigError(
-            f"{called}{root}: no images; looked for {', '.join(SUFFIXES)} "
-            "in it and in its sub-folders"
-        )
-    without = [name for name, files in classes.items() if not files]
-    if without:
-        raise ConfigError(f"{called}{root}: no images in class {', '.join(without)}")
-    return classes
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Lists the files named like images at any depth outside hidden folders, in order."""
-    return _images(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
-    )
-
-
-def _images(paths: Iterable[Path]) -> list[Path]:
-    found = (path for path in paths if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not path.is_dir())
-
-
-def _folders(root: Path) -> list[Path]:
-    """Lists the sub-folders that are neither hidden nor empty."""
-    folders = (path for path in root.iterdir() if path.is_dir())
-    return sorted(path for path in folders if path.name[0] != "." and any(path.iterdir()))
+    if config.dir is None:
+        raise ConfigError(f"data.name={config.name} needs data.dir=FOLDER, or a zip")
+    root = Path(config.dir).expanduser()
+    listed = listing.scan(root, config.split, "data.dir=")
+    return Folder(listed, image_size, config.fit)

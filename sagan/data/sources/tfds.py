@@ -18,14 +18,16 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import Example, unknown_split
-from sagan.files.images import fit
+from sagan.data import unknown_split
+from sagan.data.stored import Stored
+from sagan.files.images import Fit
 
 
-class Prepared:
-    """One split of a prepared data set; images are cropped to the central square and resized."""
+class Prepared(Stored):
+    """One split of a prepared data set, its images made square and resized."""
 
-    def __init__(self, folder: Path, split: str, image_size: int):
+    def __init__(self, folder: Path, split: str, image_size: int, fit: Fit = "crop"):
+        super().__init__(image_size, fit)
         # tensorflow-datasets warns that TensorFlow is absent, which is intended here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow_datasets as tfds
@@ -36,12 +38,12 @@ class Prepared:
         self._image, self._label, self.class_names = _features(builder.info)
         try:
             self._records: Any = builder.as_data_source(split=split)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # raised by tfds for formats read in order only
             raise ConfigError(
                 f"{folder} is not prepared as array_record, which random access needs: {error}"
             ) from error
-        self._size = image_size
-        listing = hashlib.sha256(f"{builder.info.full_name} {split} {image_size}".encode())
+        shape = f"{image_size}" if fit == "crop" else f"{image_size} {fit}"
+        listing = hashlib.sha256(f"{builder.info.full_name} {split} {shape}".encode())
         for file in sorted(folder.glob(f"*-{split}.*")):
             listing.update(f"{file.name} {file.stat().st_size}".encode())
         self.key = f"tfds-{builder.info.name}-{split}-{image_size}-{listing.hexdigest()[:16]}"
@@ -49,13 +51,13 @@ class Prepared:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Example:
+    def stored(self, index: int) -> tuple[Image.Image, int]:
         record = self._records[index]
         image = np.asarray(record[self._image])
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
         label = int(record[self._label]) if self._label else 0
-        return {"image": fit(Image.fromarray(image), self._size), "label": label}
+        return Image.fromarray(image), label
 
 
 def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
@@ -72,7 +74,7 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
             f"data.dir={root}: no prepared {argument!r} there (looked for "
             f"{argument}/VERSION/dataset_info.json); prepare it with file_format='array_record'"
         )
-    return Prepared(versions[-1].parent, config.split, image_size)
+    return Prepared(versions[-1].parent, config.split, image_size, config.fit)
 
 
 def _by_number(path: Path) -> list[Any]:

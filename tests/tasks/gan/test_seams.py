@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from support.tiny import CONFIG, same_bits
+from support.tiny import CONFIG, DENSE, same_bits
 from support.training import Training, play
 
 from sagan.config import replace
@@ -161,6 +161,7 @@ def test_batch_statistics_of_the_discriminator_are_those_of_all_devices():
 
 
 def test_every_penalty_runs_in_the_step():
-    for name in PENALTIES:
-        _, (scalars,) = play(replace(CONFIG, train={"penalties": (f"{name}=1",)}), 1)
+    for number, name in enumerate(PENALTIES):
+        config = DENSE if number else CONFIG  # one takes the second derivative of SAGAN
+        _, (scalars,) = play(replace(config, train={"penalties": (f"{name}=1",)}), 1)
         assert np.isfinite(scalars["loss/penalty"]) and float(scalars["loss/penalty"]) > 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.tiny import CONFIG, same_bits
+from support.tiny import CONFIG, DENSE, same_bits
 from support.training import Training, play
 
 from sagan import data
@@ -97,7 +97,8 @@ def test_one_step_follows_its_description(played):
             return jnp.maximum(0, 1 - real_logits).mean() + jnp.maximum(0, 1 + fake_logits).mean()
 
         adam = optax.adam(4e-4, 0.0, 0.9)
-        updates, _ = adam.update(jax.grad(d_loss)(d.params), adam.init(d.params))
+        d_gradient = jax.grad(d_loss)(d.params)
+        updates, _ = adam.update(d_gradient, adam.init(d.params))
         d_params = optax.apply_updates(d.params, updates)
         d_stats = spectral.moved(d_vectors)
         frozen = spectral.iterate(d_params, d_stats)
@@ -107,13 +108,20 @@ def test_one_step_follows_its_description(played):
             return -logits(d_params, frozen, fake, y).mean()
 
         adam = optax.adam(1e-4, 0.0, 0.9)
-        updates, _ = adam.update(jax.grad(g_loss)(g.params), adam.init(g.params))
+        g_gradient = jax.grad(g_loss)(g.params)
+        updates, _ = adam.update(g_gradient, adam.init(g.params))
         g_params = optax.apply_updates(g.params, updates)
-        return (d_params, g_params, d_stats, spectral.moved(g_vectors)), d_loss(d.params)
+        scalars = {
+            "loss/d": d_loss(d.params),
+            "loss/g": g_loss(g.params),
+            "grad_norm/d": optax.tree.norm(d_gradient),
+            "grad_norm/g": optax.tree.norm(g_gradient),
+        }
+        return (d_params, g_params, d_stats, spectral.moved(g_vectors)), scalars
 
     # The networks average over the axis of devices, so this runs under it too.
     mapped = Devices(devices=jax.devices()[:1]).compile(expected, 2)
-    (d_params, g_params, d_u, g_u), loss = mapped(jnp.zeros(1), training.pipeline.data, batch)
+    (d_params, g_params, d_u, g_u), scalars = mapped(jnp.zeros(1), training.pipeline.data, batch)
     (_, state), history = training.play([(0, 1)])
     # Adam's first update is the learning rate times the gradient's sign: leave room where the
     # gradient is nothing but rounding.
@@ -133,15 +141,18 @@ def test_one_step_follows_its_description(played):
             ours.stats["spectral_stats"],
             jax.device_get(theirs),
         )
-    assert float(history[0]["loss/d"]) == pytest.approx(float(loss), rel=1e-4)
+    # G's first update is smaller than that room, so its gradient shows here alone.
+    for name, value in scalars.items():
+        assert float(history[0][name]) == pytest.approx(float(value), rel=1e-3), name
     # Before ema_start_step the average is the weights themselves.
     assert same_bits(state.task.ema, state.task.g.params) == []
 
 
 def test_the_average_follows_after_its_start(played):
-    before, after = played[0][2].task, played[0][3].task
-    expected = jax.tree.map(lambda a, b: 0.5 * a + 0.5 * b, before.ema, after.g.params)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), after.ema, expected)
+    for before, after in ((1, 2), (2, 3)):  # the second step is `ema_start_step`
+        before, after = played[0][before].task, played[0][after].task
+        expected = jax.tree.map(lambda a, b: 0.5 * a + 0.5 * b, before.ema, after.g.params)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), after.ema, expected)
 
 
 def test_scalars_have_what_a_mechanism_needs(played):
@@ -190,13 +201,13 @@ def loops(config, unroll):
 
 
 def test_updates_in_a_loop_are_the_unrolled_ones():
-    assert loops(CONFIG, unroll=False) == 1 + loops(CONFIG, unroll=True)
-    _, (looped,) = play(CONFIG, 1)
+    assert loops(DENSE, unroll=False) == 1 + loops(DENSE, unroll=True)
+    _, (looped,) = play(DENSE, 1)
 
     def change(task):
         task.unroll, task.gan = True, task.gan._replace(unroll=True)
 
-    _, (unrolled,) = play(CONFIG, 1, change=change)
+    _, (unrolled,) = play(DENSE, 1, change=change)
     for name in ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g"):
         assert float(looped[name]) == pytest.approx(float(unrolled[name]), rel=1e-5)
 
@@ -211,8 +222,9 @@ def test_accumulation_equals_the_large_batch_but_for_batch_statistics():
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), a, b)
         assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(a)) > 1e-2
     # With batch norm, its averages move once a part, and u still once an update.
-    whole, _ = play(ONE_UPDATE, 1)
-    parts, _ = play(replace(ONE_UPDATE, train={"accumulate_steps": 2}), 1)
+    config = replace(DENSE, train={"d_steps_per_g_step": 1})
+    whole, _ = play(config, 1)
+    parts, _ = play(replace(config, train={"accumulate_steps": 2}), 1)
     g = [state.task.g.stats for state in (whole, parts)]
     assert same_bits(*(stats["batch_stats"] for stats in g)) != []
     assert same_bits(*(stats["spectral_stats"] for stats in g)) == []
