@@ -158,7 +158,7 @@ def evaluate(
     step: int | str = "latest",
     images: "np.ndarray | str | Path | None" = None,
     reference: str | Path | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] | str | None = None,
     features: str | None = None,
     weights: str | Path | None = None,
     resizer: str | None = None,
@@ -179,7 +179,8 @@ def evaluate(
       images: instead of a run: uint8 (N, S, S, 3), a folder, or `PRESET:SPLIT`.
       reference: the real side: a folder, `PRESET:SPLIT`, or a file of `sagan reference --out`.
         None: the run's own data.
-      metrics: None: the config's `eval.metrics`; for `images`: fid and is.
+      metrics: None: the config's `eval.metrics`; for `images`: fid and is, or with
+        features="classifier" classifier_fid and classifier_score.
       features: the network whose features are compared. None: the config's `eval.features`; for
         `images`: inception.
       weights: a file of the network's weights.
@@ -198,7 +199,11 @@ def evaluate(
 
     require((workdir is None) != (images is None), "allowed: a work directory, or images=")
     asked: dict[str, Any] = {
-        "metrics": None if metrics is None else tuple(metrics),
+        "metrics": None
+        if metrics is None
+        else (metrics,)
+        if isinstance(metrics, str)
+        else tuple(metrics),
         "features": features,
         "weights": None if weights is None else Path(weights).expanduser(),
         "reference": None if reference is None else str(reference),
@@ -220,12 +225,11 @@ def evaluate(
 def _evaluate_images(
     images: Any, asked: dict[str, Any], num_images: int | None
 ) -> dict[str, float]:
-    from sagan.config.fields import require
     from sagan.data import image_sets
     from sagan.evaluation import ScoreSpec, image_files, reference
 
-    require(asked["reference"] is not None, "images need reference=: a folder or PRESET:SPLIT")
-    asked = {"metrics": ("fid", "is")} | {k: v for k, v in asked.items() if v is not None}
+    usual = image_files.usual_metrics(asked["features"] or ScoreSpec.features)
+    asked = {"metrics": usual} | {k: v for k, v in asked.items() if v is not None}
     is_place = isinstance(images, (str, Path))
     opened = reference.open_images(str(images)) if is_place else image_sets.from_array(images)
     result = image_files.score_images(opened.part(num_images), ScoreSpec(**asked), show=False)

@@ -17,6 +17,11 @@ from sagan.evaluation.requirements import (
 from sagan.parallel import processes
 
 
+def usual_metrics(features: str) -> tuple[str, ...]:
+    """Returns the metrics that are computed with a network if none are named."""
+    return ("classifier_fid", "classifier_score") if features == "classifier" else ("fid", "is")
+
+
 def score_images(
     images: FromSource,
     spec: ScoreSpec,

@@ -1,4 +1,4 @@
-"""Classes by what people call them, and what files and folders of a class are called."""
+"""Classes by what people call them."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -7,8 +7,6 @@ from sagan.config import ConfigError
 from sagan.config.fields import closest, require
 
 _NAMED_CLASSES = 12  # in an error
-_STEM_BYTES = 100  # of a class's name in a file name; file systems allow 255 in all
-_FOLDER_BYTES = 200
 
 
 def find(known: Sequence[str], wanted: Sequence[str | int]) -> list[int]:
@@ -81,39 +79,3 @@ def split(text: str) -> tuple[str, ...]:
         r"(a comma that is part of a name is written \,)",
     )
     return tuple(names)
-
-
-def stems(known: Sequence[str]) -> list[str]:
-    """Returns, for each label, the beginning of its images' file names; all differ."""
-    return _distinct([_shortened(_safe(_plain(name)), _STEM_BYTES) for name in known])
-
-
-def _safe(name: str) -> str:
-    kept = "".join(
-        c if c.isalnum() or c in "-_." or unicodedata.combining(c) else "_" for c in name
-    )
-    return f"_{kept[1:]}" if kept.startswith((".", "-")) else kept
-
-
-def folders(known: Sequence[str]) -> list[str]:
-    """Returns the name of each label's folder: that of its class, where a folder can have it.
-
-    Evaluation reads classes from the names of folders, so they are changed as little as possible.
-    """
-    return _distinct([_shortened(_for_a_folder(name), _FOLDER_BYTES) for name in known])
-
-
-def _for_a_folder(name: str) -> str:
-    kept = "".join("_" if c in "/\\" or not c.isprintable() else c for c in name)
-    return f"_{kept[1:]}" if kept.startswith(".") else kept
-
-
-def _shortened(name: str, most: int) -> str:
-    return name.encode()[:most].decode(errors="ignore") or "_"
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Appends its number to every name if two are the same where case does not matter."""
-    if len({name.casefold() for name in names}) == len(names):
-        return names
-    return [f"{name}_{number}" for number, name in enumerate(names)]
