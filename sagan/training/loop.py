@@ -45,7 +45,7 @@ def run(
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       LogError: scalars could not be written.
-      Preempted: SIGTERM came; everything is saved.
+      Preempted: SIGTERM or Ctrl-C came; everything is saved.
       Diverged: too many steps were not finite, or the run has collapsed.
     """
     config, source = resolve(config, source)
