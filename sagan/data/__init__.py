@@ -12,7 +12,6 @@ to one in a thousand (`unreadable.py`), while scoring refuses any.
 """
 
 import dataclasses
-import difflib
 import functools
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Protocol, TypedDict, runtime_checkable
 import numpy as np
 
 from sagan.config import Config, ConfigError, DataConfig, plugins
+from sagan.config.fields import closest
 
 
 class Example(TypedDict):
@@ -122,6 +122,6 @@ def resolve(config: Config, source: Source) -> Config:
 
 def unknown_split(split: str, where: str, known: Sequence[str]) -> ConfigError:
     """Returns the error for a split that `where` does not have; names the closest one it has."""
-    near = difflib.get_close_matches(split, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return ConfigError(f"data.split={split!r}; {where} has: {', '.join(known) or 'none'}{hint}")
+    return ConfigError(
+        f"data.split={split!r}{closest(split, known)}; {where} has: {', '.join(known) or 'none'}"
+    )

@@ -20,9 +20,11 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 from sagan.config import CheckpointConfig, Config
 from sagan.config import as_json as config_json
 from sagan.config.exit_codes import CRASH, NO_CHECKPOINT, Failure
+from sagan.files import places
 from sagan.files.atomic import replace_text
 from sagan.parallel.processes import is_main
 from sagan.runs import layout, manifest, versions
+from sagan.runs.names import like
 
 FOLDER = "checkpoints"
 
@@ -68,11 +70,13 @@ def claim(workdir: Path, config: Config) -> None:
 def read_config(workdir: Path) -> Config:
     """Reads `config.json`. Nothing in a work directory is ever executed.
 
-    Raises: CheckpointError if there is no such file.
+    Raises: CheckpointError if there is no such file; names a work directory with a name like it.
     """
-    file = workdir / "config.json"
+    file = places.local(workdir) / "config.json"
     if not file.is_file():
-        raise CheckpointError(f"{workdir} is not a work directory: it has no config.json")
+        raise CheckpointError(
+            f"{workdir} is not a work directory: it has no config.json{like(workdir)}"
+        )
     return config_json.from_json(file.read_text(encoding="utf-8"))
 
 

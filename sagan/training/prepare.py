@@ -16,6 +16,7 @@ from sagan.config import Config
 from sagan.data import Source
 from sagan.data.pipeline import Feed, Pipeline, decode
 from sagan.evaluation import Scorer, ScoreSpec
+from sagan.files import places
 from sagan.parallel import processes
 from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.parallel.platform import Platform
@@ -102,6 +103,7 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
 
     Raises: as `training.run`.
     """
+    workdir = places.local(workdir)
     devices = Devices(config.train.parallel)
     require_divisible(config, devices)
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,6 @@ converts each kind of file to RGB. The setting `data.fit` decides how an image b
 
 import functools
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,7 +14,7 @@ from sagan.config import ConfigError, DataConfig
 from sagan.data import listing
 from sagan.data.listing import Listing
 from sagan.data.stored import Stored
-from sagan.files import images
+from sagan.files import images, places
 from sagan.files.images import Fit
 
 _PROBED = 8  # images whose 16-bit values are looked at
@@ -72,6 +71,6 @@ def load(config: DataConfig, image_size: int, argument: str) -> Folder:
     del argument
     if config.dir is None:
         raise ConfigError(f"data.name={config.name} needs data.dir=FOLDER, or a zip")
-    root = Path(config.dir).expanduser()
+    root = places.local(config.dir, "data.dir=")
     listed = listing.scan(root, config.split, "data.dir=")
     return Folder(listed, image_size, config.fit)

@@ -20,6 +20,7 @@ from PIL import Image
 from sagan.config import ConfigError, DataConfig
 from sagan.data import unknown_split
 from sagan.data.stored import Stored
+from sagan.files import places
 from sagan.files.images import Fit
 
 
@@ -67,8 +68,10 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
     """
     if not argument:
         raise ConfigError("data.name=tfds needs the dataset's name, such as tfds/cifar10")
-    root = Path(config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
-    versions = sorted((root.expanduser() / argument).glob("**/dataset_info.json"), key=_by_number)
+    root = places.local(
+        config.dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"), "data.dir="
+    )
+    versions = sorted((root / argument).glob("**/dataset_info.json"), key=_by_number)
     if not versions:
         raise ConfigError(
             f"data.dir={root}: no prepared {argument!r} there (looked for "
