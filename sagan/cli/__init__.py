@@ -20,7 +20,10 @@ from sagan.config.exit_codes import Failure
 from sagan.config.fields import closest
 from sagan.files import places
 
-_VERBS = ("train", "check", "sample", "bench", "eval", "reference", "compare", "launch")
+_VERBS = (
+    "train", "config", "check", "sample", "bench", "eval", "reference", "compare", "launch",
+    "completion",
+)  # fmt: skip
 
 
 def entry() -> None:
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None, *, ends_process: bool = False) -> in
       argv: the words after `sagan`; None: those of this process.
       ends_process: the process ends afterwards, so that its log may be silenced after an error.
     """
-    parser = _parser()
+    parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     if argv and not argv[0].startswith("-") and argv[0] not in _VERBS:
         text = f"no verb {argv[0]!r}{closest(argv[0], _VERBS)}; verbs: {', '.join(_VERBS)}"
@@ -90,7 +93,8 @@ def _explain(error: Exception) -> int:
     return meaning.status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all verbs."""
     parser = argparse.ArgumentParser(
         prog="sagan", description="Train, score and sample self-attention GANs."
     )

@@ -21,7 +21,7 @@ class KeepWorthy(policy.PreservationPolicy):
         return [checkpoint.step in self.steps for checkpoint in checkpoints]
 
 
-def policy_of(config: CheckpointConfig, worthy: KeepWorthy) -> policy.PreservationPolicy:
+def policy_of(config: CheckpointConfig, worthy: KeepWorthy) -> Any:
     """Returns what keeps the newest steps, those at multiples of a number, and the worthy ones."""
     policies: list[Any] = [policy.LatestN(config.keep), worthy]
     if config.keep_every_steps is not None:
