@@ -24,6 +24,19 @@ END while that many real images are seen, and stays there.
 """
 
 
+TAIL = """## Environment variables
+
+| variable | meaning |
+|---|---|
+| `SAGAN_CACHE` | The cache folder: compiled programs, references of scores, classifiers, downloaded weights, large data sets after decoding, and sheets of `sagan check`. It may be deleted at any time. |
+| `XDG_CACHE_HOME` | Where `SAGAN_CACHE` is not set, the cache folder is `$XDG_CACHE_HOME/sagan`, else `~/.cache/sagan`. |
+| `TFDS_DATA_DIR` | Where `data.dir` is not set, the data_dir of tensorflow-datasets, else `~/tensorflow_datasets`. |
+| `JAX_COMPILATION_CACHE_DIR` | Keeps compiled programs here instead of in the cache folder. |
+
+[Launching](launching.md) has those of jobs with several processes.
+"""  # noqa: E501
+
+
 def table(fields):
     rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
     for field in fields:
@@ -70,7 +83,7 @@ def text():
     for name, about, fields in meanings.sections(Config()):
         parts += [f"## `{name}`\n", about, ""] if name else ["## The top\n"]
         parts += [table(fields), ""]
-    parts += ["## Names that fields take\n", names(), ""]
+    parts += ["## Names that fields take\n", names(), "", TAIL]
     return "\n".join(parts)
 
 
