@@ -24,7 +24,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -118,6 +118,14 @@ class Sampler(Protocol):
         ...
 
 
+class RealScores(NamedTuple):
+    """Scores of real images, under the names of the scores of generated ones; and what they are."""
+
+    name: str
+    metrics: dict[str, float]
+    about: str
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Scores the checkpoints of one task, as one `ScoreSpec` asks for."""
@@ -135,6 +143,13 @@ class Scorer(Protocol):
 
     def protocol(self) -> dict[str, Any]:
         """Returns the fingerprint that scores are stored with; see `evaluation.protocol`."""
+        ...
+
+    def score_real(self) -> "RealScores | None":
+        """Scores real images that were not trained on, to be shown beside checkpoints.
+
+        All processes must call this. Returns None if there are none.
+        """
         ...
 
     def score(self, sampler: Any) -> dict[str, Any]:

@@ -112,7 +112,12 @@ def saved_file(spec: ScoreSpec) -> Path | None:
 
 
 def of(
-    real: FromSource | Path, metrics: Sequence[Metric], extractor: Extractor, *, batch_size: int
+    real: FromSource | Path,
+    metrics: Sequence[Metric],
+    extractor: Extractor,
+    *,
+    batch_size: int,
+    is_scored: bool = False,
 ) -> Reference:
     """Returns the reference with the states that these metrics need.
 
@@ -121,13 +126,15 @@ def of(
 
     Args:
       batch_size: images per call of the network, on each device.
+      is_scored: the images are to be scored too, so states of all metrics are wanted, not only of
+        those that compare.
 
     Raises: ConfigError if the network lacks an output that a metric reads, or the file does not
       fit the network and the metrics.
     """
     if isinstance(real, Path):
         return reference_files.load(real, metrics, extractor)
-    wanted = {m.state_name: m for m in metrics if m.uses_real}
+    wanted = {m.state_name: m for m in metrics if m.uses_real or is_scored}
     require_outputs(extractor, list(wanted.values()))
     cache = Cache(_key(real, extractor)) if processes.is_main() else None
     states = _from_main(cache, {n: m.accumulator.state for n, m in wanted.items()})

@@ -158,6 +158,26 @@ def test_a_run_whose_data_have_moved_is_scored_where_they_are(
     assert cli.main([*words, "data.split=test"]) == 2
 
 
+def test_the_table_ends_with_real_held_out_images(workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "build", FolderTask)
+    config = checkpoint.read_config(workdir)
+    for number, split in enumerate(["train", "val"]):
+        for name in CLASSES:
+            write(tmp_path / "set" / split / name, pictures(number, 10))
+    data = dataclasses.replace(config.data, name="folder", dir=str(tmp_path / "set"))
+    (workdir / "config.json").write_text(as_json.to_json(dataclasses.replace(config, data=data)))
+    assert cli.main(["eval", str(workdir), "--step", "all"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in table[:5]] == ["step", "10", "20", "30", "real"]
+    assert table[4][1] == "val" and float(table[4][2]) > 0
+    assert "40" in table[5]
+    assert "real val" not in str(filed(workdir, 30))
+    (tmp_path / "set" / "val" / CLASSES[0] / "0000.png").write_bytes(b"no image")
+    assert cli.main(["eval", str(workdir)]) == 0
+    said = capsys.readouterr()
+    assert "fid64" in said.out and "real val" not in said.out and "0000.png" in said.err
+
+
 def test_no_checkpoint_has_its_own_exit_code(workdir, tmp_path):
     assert cli.main(["eval", str(workdir), "--step", "15"]) == 4
     assert cli.main(["eval", str(tmp_path / "absent")]) == 4

@@ -27,7 +27,7 @@ class Folder(Stored):
     def __init__(self, listed: Listing, image_size: int, fit: Fit = "crop"):
         super().__init__(image_size, fit)
         self._listed = listed
-        self.class_names = listed.class_names
+        self.class_names, self.held_out = listed.class_names, listed.held_out
         content = hashlib.sha256(f"{image_size} {fit} {listed.class_names}".encode())
         for entry in zip(listed.paths, listed.labels, listed.stamps, strict=True):
             content.update(repr(entry).encode())

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import unknown_split
+from sagan.data import held_out, unknown_split
 from sagan.data.stored import Stored
 from sagan.files import places
 from sagan.files.images import Fit
@@ -36,6 +36,7 @@ class Prepared(Stored):
         builder: Any = tfds.builder_from_directory(folder)
         if split not in builder.info.splits:
             raise unknown_split(split, builder.info.full_name, list(builder.info.splits))
+        self.held_out = held_out(split, builder.info.splits)
         self._image, self._label, self.class_names = _features(builder.info)
         try:
             self._records: Any = builder.as_data_source(split=split)
