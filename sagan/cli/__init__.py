@@ -21,8 +21,8 @@ from sagan.config.fields import closest
 from sagan.files import places
 
 _VERBS = (
-    "train", "config", "check", "sample", "bench", "eval", "reference", "compare", "launch",
-    "completion",
+    "train", "config", "prepare", "check", "sample", "bench", "eval", "reference", "compare",
+    "launch", "completion",
 )  # fmt: skip
 
 
