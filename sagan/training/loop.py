@@ -205,6 +205,7 @@ class Loop:
             about = {
                 "step": self._step,
                 "class_names": list(parts.class_names),
+                "images": parts.images,
                 "guard": parts.health.memory(self._step),
             }
             state = parts.devices.to_global(self._state)

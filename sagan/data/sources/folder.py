@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import listing
+from sagan.data import contents, listing
 from sagan.data.listing import Listing
 from sagan.data.stored import Stored
 from sagan.files import images, places
@@ -37,6 +37,12 @@ class Folder(Stored):
     def notes(self) -> tuple[str, ...]:
         """Sentences to print about the images: those of the listing, and a warning if too dark."""
         return (*self._listed.notes, *self._dark())
+
+    @functools.cached_property
+    def contents(self) -> dict[str, str]:
+        """The images of each class; see `sagan.data.contents`."""
+        rows = zip(self._listed.labels, self._listed.paths, self._listed.stamps, strict=True)
+        return contents.listed((self.class_names[n], path, size) for n, path, (size, _) in rows)
 
     def __len__(self) -> int:
         return len(self._listed.paths)

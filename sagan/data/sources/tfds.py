@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import held_out, unknown_split
+from sagan.data import contents, held_out, unknown_split
 from sagan.data.stored import Stored
 from sagan.files import places
 from sagan.files.images import Fit
@@ -38,8 +38,10 @@ class Prepared(Stored):
             ) from error
         shape = f"{image_size}" if fit == "crop" else f"{image_size} {fit}"
         listing = hashlib.sha256(f"{builder.info.full_name} {split} {shape}".encode())
-        for file in sorted(folder.glob(f"*-{split}.*")):
-            listing.update(f"{file.name} {file.stat().st_size}".encode())
+        files = [(f.name, f.stat().st_size) for f in sorted(folder.glob(f"*-{split}.*"))]
+        for name, size in files:
+            listing.update(f"{name} {size}".encode())
+        self.contents = contents.listed((f"files of {split}", name, size) for name, size in files)
         self.key = f"tfds-{builder.info.name}-{split}-{image_size}-{listing.hexdigest()[:16]}"
 
     def __len__(self) -> int:
