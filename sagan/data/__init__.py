@@ -38,8 +38,8 @@ class Source(Protocol):
       class_names: one per label; a single class means that there are no labels.
       key: names the content in caches; it must change whenever the content does.
 
-    It may also have `notes` (see `tell`), `contents` (see `contents.py`), and `held_out`: the name of
-    a split of the same set that its images are held against in tables of scores.
+    It may also have `notes` (see `tell`), `contents` (see `contents.py`), and `held_out`: the name
+    of a split of the same set that its images are held against in tables of scores.
     """
 
     class_names: tuple[str, ...]

@@ -12,6 +12,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 | `fold` | one pass over images: features of each batch, folded into the metrics' states |
 | `reference` | the real side, with which images are compared: opened by name, computed once |
 | `reference_files` | the files that the real side is cached in, or saved to |
+| `peer_statistics` | means and covariances that other programs saved, as the real side |
 | `requirements` | checks that raise an error before any work that could only fail |
 | `protocol` | names of scores, and the fingerprint of how they were measured |
 | `results` | the files `eval/<step>.json` of a run |

@@ -35,7 +35,8 @@ class Evaluator:
         image_size: int,
     ):
         require_outputs(extractor, metrics)
-        require_same_size(image_size, reference.name, reference.image_size)
+        if reference.image_size is not None:
+            require_same_size(image_size, reference.name, reference.image_size)
         self.reference = reference
         self._metrics, self._extractor = metrics, extractor
         self._batch_size, self._image_size = batch_size, image_size
@@ -122,7 +123,8 @@ class Evaluator:
     def _warnings(self, metric: Metric, num_fake: int) -> list[str]:
         """Returns what a reader of the score must know; empty if nothing."""
         width = self._extractor.widths[metric.output]
-        fewest = min(num_fake, self.reference.num_images)
+        num_real = self.reference.num_images
+        fewest = num_fake if num_real is None else min(num_fake, num_real)
         if not metric.biased_below_rank or fewest > width:
             return []
         return [

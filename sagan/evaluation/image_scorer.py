@@ -115,7 +115,7 @@ class ImageScorer:
         split = self._training.held_out if self._training is not None else None
         if self._training is None or split is None:
             return None
-        images = reference.open_data(self._data, self.reference.image_size, split)
+        images = reference.open_data(self._data, self._training.image_size, split)
         if not set(images.class_names) <= set(self._training.class_names):
             return None
         images = images.part(min(len(images), self._spec.num_images))
