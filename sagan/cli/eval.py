@@ -18,7 +18,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "eval",
         help="score checkpoints, or any images",
         description="Score a run's checkpoints, or images against a reference. REF is a folder, a "
-        "zip, PRESET:SPLIT, a file of `sagan reference --out`, or one of pytorch-fid (for fid only).",
+        "zip, PRESET:SPLIT, a file of `sagan reference --out`, or pytorch-fid's (for fid alone).",
     )
     verb.add_argument(
         "words",
