@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> int:
             action.complete = shtab.FILE
     fields = " ".join(f"{key}=" for key, _ in as_json.leaves(Config()))
     words = f"{' '.join(presets.preset_names())} {fields}"
-    preamble = {
+    preamble: Any = {
         "bash": f'{_CONFIG}() {{ compgen -f -W "{words}" -- "$1"; }}',
         "zsh": f"{_CONFIG}() {{ compadd -S '' -- {words}; _files; }}",
     }

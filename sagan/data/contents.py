@@ -39,7 +39,7 @@ def listed(files: Iterable[tuple[str, str, int]]) -> dict[str, str]:
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Describes which classes have other images now; empty if none has."""
     found: list[str] = []
-    for name in before | now:
+    for name in {**before, **now}:
         old, new = before.get(name, "0"), now.get(name, "0")
         if old == new:
             continue

@@ -40,7 +40,7 @@ def states(
     for name, metric in wanted.items():
         require(
             name == _STATE,
-            f"{path} holds mean and covariance of Inception's 2048 features, which serve fid alone; "
+            f"{path} holds mean and covariance of 2048 features, which serve fid alone; "
             f"{metric.name} needs a folder, PRESET:SPLIT, or a file of `sagan reference`",
         )
     width = extractor.widths.get("pool")

@@ -114,8 +114,8 @@ def save(path: Path, reference: Reference, extractor: Extractor) -> None:
 def load(path: Path, metrics: Sequence[Metric], extractor: Extractor) -> Reference:
     """Reads a saved reference, or statistics of pytorch-fid.
 
-    Raises: ConfigError if the file was not made by `save` or does not fit pytorch-fid's, if it is of another network, other
-      weights or another resizer, or if it lacks a state that a metric needs.
+    Raises: ConfigError if the file was not made by `save` nor by pytorch-fid, if it is of another
+      network, other weights or another resizer, or if it lacks a state that a metric needs.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:

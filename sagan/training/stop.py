@@ -21,7 +21,7 @@ from sagan.training.phase import Activity
 
 _DUPLICATE_SIGNAL_SECONDS = 1.0  # a parent that got the same signal may pass it on
 _CLOSED = 0
-_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class Preempted(Failure):
