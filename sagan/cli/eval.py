@@ -18,13 +18,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "eval",
         help="score checkpoints, or any images",
         description="Score a run's checkpoints, or images against a reference. REF is a folder, a "
-        "zip, PRESET:SPLIT, or a file of `sagan reference --out`.",
+        "zip, PRESET:SPLIT, a file of `sagan reference --out`, or pytorch-fid's (for fid alone).",
     )
     verb.add_argument(
         "words",
         nargs="*",
         metavar="WORKDIR | section.field=value",
-        help="a run; or, with --images, settings for the presets named, such as data.dir=DIR",
+        help="a run, with data.dir=DIR if its data have moved; or, with --images, settings for the "
+        "presets named",
     )
     verb.add_argument("--step", default="latest", help="latest (default), best, all, or a number")
     verb.add_argument("--images", metavar="DIR|ZIP|PRESET:SPLIT", help="score these, not a run")
@@ -77,9 +78,14 @@ def _run(args: argparse.Namespace) -> int:
     require(
         len(places) == 1, "sagan eval needs one WORKDIR, or --images and --reference: see --help"
     )
-    require(not overrides, f"{overrides[:1]}: a run is evaluated with its own config")
+    moved = [word for word in overrides if word.startswith("data.dir=")]
+    require(
+        overrides == moved and len(moved) <= 1,
+        f"{overrides[:1]}: a run is evaluated with its own config; only data.dir=DIR, where its "
+        "data are now, can be given",
+    )
     require(args.image_size is None, "--image-size goes with --images")
-    return _score_run(args, Path(places[0]))
+    return _score_run(args, Path(places[0]), moved)
 
 
 def _score_images(args: argparse.Namespace, overrides: list[str]) -> int:
@@ -113,18 +119,22 @@ def _score_images(args: argparse.Namespace, overrides: list[str]) -> int:
     return DONE
 
 
-def _score_run(args: argparse.Namespace, workdir: Path) -> int:
+def _score_run(args: argparse.Namespace, workdir: Path, moved: list[str]) -> int:
     from sagan.evaluation import ScoreSpec, checkpoints, require_truncation
 
     require_truncation(args.truncation)
     from sagan import tasks
+    from sagan.config import presets
     from sagan.parallel import joining
     from sagan.runs.checkpoint import read_config
 
     joining.initialize()
     if args.watch:
         checkpoints.wait_for_config(workdir, args.watch_timeout)
-    config = read_config(workdir)
+    config = presets.override(read_config(workdir), moved)
+    task = tasks.build(config)
+    if moved:
+        checkpoints.require_own_classes(workdir, task, config)
     spec = ScoreSpec.of(
         config.eval,
         metrics=args.metrics,
@@ -139,7 +149,7 @@ def _score_run(args: argparse.Namespace, workdir: Path) -> int:
     )
     checkpoints.score_run(
         workdir,
-        tasks.build(config),
+        task,
         spec,
         step=args.step,
         watch=args.watch,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from sagan.config import ConfigError
-from sagan.data import Example, Source, unreadable
+from sagan.data import Example, Source, contents, unreadable
 from sagan.files import cache
 from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
@@ -28,6 +28,7 @@ class DecodedSource:
 
     def __init__(self, source: Source, image_size: int):
         self.class_names, self.key = source.class_names, source.key
+        self.contents = contents.of(source)
         self.images, self.labels, bad = _decode(source, image_size, tolerant=True)
         unreadable.report(bad, len(source))
 

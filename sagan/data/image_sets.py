@@ -30,6 +30,7 @@ class FromSource:
       name: the set's name in messages and in the protocols of scores.
       key: names the content in caches; it changes whenever the content does.
       num_classes: None if there are no labels.
+      held_out: name of the split that these images are held against; None if there is none.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class FromSource:
         self._source, self._chosen = source, chosen
         self.image_size, self.name = image_size, name
         self.class_names = source.class_names
+        self.held_out: str | None = getattr(source, "held_out", None)
         self.num_classes = len(source.class_names) if len(source.class_names) > 1 else None
         part = "" if chosen is None else f" {len(chosen)} of {len(source)}"
         self.key = source.key + part

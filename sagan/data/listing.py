@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from sagan.config import ConfigError, DataConfig
 from sagan.config.fields import require
-from sagan.data import trees, unknown_split
+from sagan.data import held_out, trees, unknown_split
 from sagan.data.trees import Entry, Tree
 from sagan.files.images import MAX_BYTES, SUFFIXES
 
@@ -45,6 +45,7 @@ class Listing(NamedTuple):
       labels: class number of each image.
       stamps: for each image, two numbers that change when the file's content changes.
       class_names: names by class number; a single name means that there are no classes.
+      held_out: the split beside the one used that holds images to compare with, if there is one.
       notes: sentences to print: which split is used, and which files are ignored.
     """
 
@@ -53,6 +54,7 @@ class Listing(NamedTuple):
     labels: list[int]
     stamps: list[tuple[int, int]]
     class_names: tuple[str, ...]
+    held_out: str | None
     notes: tuple[str, ...]
 
 
@@ -68,7 +70,7 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
     where = f"{called}{root}"
     tree = trees.open_tree(root, where)
     entries = sorted(tree.entries(), key=lambda entry: entry.path.split("/"))
-    folder, notes = _split_folder(entries, split, where)
+    folder, held, notes = _split_folder(entries, split, where)
     if folder is not None:
         where = f"{where}/{folder}"
         entries = [entry for entry in entries if entry.path.startswith(f"{folder}/")]
@@ -91,6 +93,7 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
         labels=labels,
         stamps=[(entry.size, entry.stamp) for entry in chosen],
         class_names=class_names,
+        held_out=held,
         notes=tuple(notes),
     )
 
@@ -99,10 +102,13 @@ def _is_image(path: str) -> bool:
     return path[path.rfind(".") :].lower() in SUFFIXES
 
 
-def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str | None, list[str]]:
+def _split_folder(
+    entries: Sequence[Entry], split: str, where: str
+) -> tuple[str | None, str | None, list[str]]:
     """Finds the top folder that holds a split.
 
-    Returns: the folder's name, or None if the whole root is the split; and notes to print.
+    Returns: the folder's name, or None if the whole root is the split; the name of the split that
+      it is held against, or None; and notes to print.
     """
     images = [entry.path for entry in entries if _is_image(entry.path)]
     folders = list(dict.fromkeys(path.partition("/")[0] for path in images if "/" in path))
@@ -111,7 +117,7 @@ def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str
     alike = [name for name in named if _SPLITS[name.lower()] == _SPLITS.get(split.lower())]
     if split == DataConfig.split and not alike and (others or not named):
         notes = [f"{where}: {_listed(named)} beside {_listed(others)} are classes"] if named else []
-        return None, notes
+        return None, None, notes
     if split == DataConfig.split and others and len(named) == 1:
         raise ConfigError(
             f"{where} has {named[0]} beside {_listed(others)}: a split or a class? Give the folder "
@@ -122,7 +128,11 @@ def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str
         raise unknown_split(split, where, named or folders)
     note = f"{where}: split {split} is the folder {used}, one of {_listed(folders)}"
     beside = len(images) - sum("/" in path for path in images)
-    return used, [note + (f"; {beside:,} images beside them are not used" if beside else "")]
+    return (
+        used,
+        held_out(split, named),
+        [note + (f"; {beside:,} images beside them are not used" if beside else "")],
+    )
 
 
 def _by_folder(

@@ -7,6 +7,7 @@ So resuming needs no iterator state, and any number of processes reads the same 
 
 import dataclasses
 import functools
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -192,13 +193,19 @@ def _read_ahead(
     dataset = grain.MapDataset.source(table).map(reader)
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_interrupts)
     iterator = iter(dataset)
     try:
         yield from iterator
     finally:
         if hasattr(iterator, "close"):
             iterator.close()
+
+
+def _ignore_interrupts(*_: int) -> None:
+    """Leaves Ctrl-C, which a terminal sends to all processes, to the one that trains and saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def decode(

@@ -12,6 +12,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 | `fold` | one pass over images: features of each batch, folded into the metrics' states |
 | `reference` | the real side, with which images are compared: opened by name, computed once |
 | `reference_files` | the files that the real side is cached in, or saved to |
+| `peer_statistics` | means and covariances that other programs saved, as the real side |
 | `requirements` | checks that raise an error before any work that could only fail |
 | `protocol` | names of scores, and the fingerprint of how they were measured |
 | `results` | the files `eval/<step>.json` of a run |
@@ -24,7 +25,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -118,6 +119,14 @@ class Sampler(Protocol):
         ...
 
 
+class RealScores(NamedTuple):
+    """Scores of real images, under the names of the scores of generated ones; and what they are."""
+
+    name: str
+    metrics: dict[str, float]
+    about: str
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Scores the checkpoints of one task, as one `ScoreSpec` asks for."""
@@ -135,6 +144,13 @@ class Scorer(Protocol):
 
     def protocol(self) -> dict[str, Any]:
         """Returns the fingerprint that scores are stored with; see `evaluation.protocol`."""
+        ...
+
+    def score_real(self) -> "RealScores | None":
+        """Scores real images that were not trained on, to be shown beside checkpoints.
+
+        All processes must call this. Returns None if there are none.
+        """
         ...
 
     def score(self, sampler: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Scores the checkpoints of a run, once or as they appear, and stores the results with the run."""
 
+import numbers
 import sys
 import time
 from collections.abc import Mapping
@@ -7,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from sagan import data
-from sagan.config import Config
+from sagan.config import Config, ConfigError
 from sagan.config.exit_codes import CRASH, Failure
 from sagan.config.fields import require
-from sagan.evaluation import ScoredTask, Scorer, ScoreSpec, presentation, results
+from sagan.evaluation import (
+    RealScores,
+    ScoredTask,
+    Scorer,
+    ScoreSpec,
+    presentation,
+    results,
+)
+from sagan.evaluation.requirements import require_same_numbers
 from sagan.parallel import processes
 from sagan.runs import checkpoint
 
@@ -32,6 +41,7 @@ def score_run(
     watch: bool = False,
     watch_timeout_seconds: float = 3600.0,
     as_json: bool = False,
+    show: bool = True,
     scorer: Scorer | None = None,
 ) -> list[dict[str, Any]]:
     """Scores checkpoints of a work directory, prints the results, and stores them with the run.
@@ -41,6 +51,7 @@ def score_run(
         and `watch` do not score a step again that has all these scores with the same fingerprint.
       watch: score every checkpoint as it appears, until the run's last one, or until no new one
         has appeared for `watch_timeout_seconds`.
+      show: print the results.
       scorer: one that `task.scorer(spec)` made earlier.
 
     Returns: the results, ascending by step.
@@ -61,8 +72,9 @@ def score_run(
         rows = [row for row in rows if row is not None]
     else:
         rows = [scoring.score_given(n) for n in wanted]
-    if processes.is_main() and rows:
-        presentation.show(rows, as_json=as_json)
+    real = scoring.score_real() if show and rows and not as_json else None
+    if show and processes.is_main() and rows:
+        presentation.show(rows, as_json=as_json, real=real)
     scoring.require_filed()
     return rows
 
@@ -79,17 +91,44 @@ def wait_for_config(workdir: Path, timeout_seconds: float) -> None:
         time.sleep(min(1.0, timeout_seconds))
 
 
+def pick_step(workdir: Path, config: Config, step: str | int, *, more: str = "") -> int:
+    """Returns the step that `latest`, `best` (by eval.best_metric) or a number means.
+
+    Args:
+      more: other words that the caller allows, for the error.
+
+    Raises:
+      ConfigError: it is none of these, or nothing was scored yet.
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    if step == "latest":
+        return checkpoint.pick(workdir, None)
+    if step == "best":
+        return checkpoint.pick(workdir, results.best_step(workdir, config))
+    is_number = isinstance(step, numbers.Integral) and not isinstance(step, bool)
+    require(
+        is_number or (isinstance(step, str) and step.isdecimal()),
+        f"step {step!r}; allowed: latest, best, {more}or a number",
+    )
+    return checkpoint.pick(workdir, int(step))
+
+
+def require_own_classes(workdir: Path, task: ScoredTask, config: Config) -> None:
+    """Requires that a run's data, where `config` says they are now, have the run's classes.
+
+    Raises: ConfigError naming the classes that differ; CheckpointError if no checkpoint is whole.
+    """
+    names = task.load_sampler(workdir, checkpoint.pick(workdir, None)).class_names
+    if names:
+        source = data.load(config.data, config.model.image_size)
+        require_same_numbers(f"data.dir={config.data.dir}", source.class_names, names)
+
+
 def _pick(workdir: Path, config: Config, step: str | int) -> list[int]:
     if step == "all":
         checkpoint.pick(workdir, None)
         return checkpoint.steps(workdir)
-    if step == "latest":
-        return [checkpoint.pick(workdir, None)]
-    if step == "best":
-        return [checkpoint.pick(workdir, results.best_step(workdir, config))]
-    if isinstance(step, str):
-        require(step.isdigit(), f"--step {step!r}; allowed: latest, best, all, or a number")
-    return [checkpoint.pick(workdir, int(step))]
+    return [pick_step(workdir, config, step, more="all, ")]
 
 
 def _filed(workdir: Path, step: int, scorer: Scorer) -> dict[str, Any] | None:
@@ -114,6 +153,14 @@ class _Scoring:
 
     def filed(self, step: int) -> dict[str, Any] | None:
         return _filed(self._workdir, step, self._scorer)
+
+    def score_real(self) -> RealScores | None:
+        """Scores real held-out images; None if there are none, or one cannot be read."""
+        try:
+            return self._scorer.score_real()
+        except ConfigError as error:  # the checkpoints' scores are shown all the same
+            print(f"sagan: no scores of real held-out images: {error}", file=sys.stderr)
+            return None
 
     def require_filed(self) -> None:
         """Raises: UnfiledError if a result could not be written; called after all are printed."""

@@ -5,5 +5,12 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Returns `$SAGAN_CACHE`, or `~/.cache/sagan` if that is unset or empty."""
-    return Path(os.environ.get("SAGAN_CACHE") or "~/.cache/sagan").expanduser()
+    """Returns `$SAGAN_CACHE`; else `$XDG_CACHE_HOME/sagan`; else `~/.cache/sagan`.
+
+    A variable that is empty counts as unset, and so does an `XDG_CACHE_HOME` that is not an
+    absolute path, as the XDG Base Directory Specification demands.
+    """
+    if given := os.environ.get("SAGAN_CACHE"):
+        return Path(given).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path("~/.cache").expanduser()) / "sagan"

@@ -7,6 +7,7 @@ from typing import Any
 from sagan.config import presets
 from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
+from sagan.files import places
 from sagan.launch import Launch, Plan, require_dns_label, show
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
@@ -83,6 +84,7 @@ def launch_for(args: argparse.Namespace) -> Launch:
         f"--run-id {run_id!r}; allowed: the name of a folder, without /",
     )
     workdir = args.workdir or (f"/runs/{run_id}" if cloud else f"runs/{run_id}")
+    places.local(workdir)
     require(
         not cloud or workdir.startswith("/runs/"),
         f"--workdir {workdir}; allowed here: a folder of /runs, the storage that all hosts share",

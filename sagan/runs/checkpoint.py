@@ -15,14 +15,15 @@ from unicodedata import normalize
 
 import orbax.checkpoint as ocp
 from etils import epath
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 from sagan.config import CheckpointConfig, Config
 from sagan.config import as_json as config_json
 from sagan.config.exit_codes import CRASH, NO_CHECKPOINT, Failure
+from sagan.files import places
 from sagan.files.atomic import replace_text
 from sagan.parallel.processes import is_main
-from sagan.runs import layout, manifest, versions
+from sagan.runs import keeping, layout, manifest, versions
+from sagan.runs.names import like
 
 FOLDER = "checkpoints"
 
@@ -68,11 +69,13 @@ def claim(workdir: Path, config: Config) -> None:
 def read_config(workdir: Path) -> Config:
     """Reads `config.json`. Nothing in a work directory is ever executed.
 
-    Raises: CheckpointError if there is no such file.
+    Raises: CheckpointError if there is no such file; names a work directory with a name like it.
     """
-    file = workdir / "config.json"
+    file = places.local(workdir) / "config.json"
     if not file.is_file():
-        raise CheckpointError(f"{workdir} is not a work directory: it has no config.json")
+        raise CheckpointError(
+            f"{workdir} is not a work directory: it has no config.json{like(workdir)}"
+        )
     return config_json.from_json(file.read_text(encoding="utf-8"))
 
 
@@ -130,17 +133,14 @@ class Checkpoints:
     """Saves and restores one run's checkpoints. Files are written while training continues."""
 
     def __init__(self, workdir: Path, config: CheckpointConfig):
-        self._worthy = _KeepWorthy()
-        policies: list[Any] = [policy.LatestN(config.keep), self._worthy]
-        if config.keep_every_steps is not None:
-            policies.append(policy.EveryNSteps(config.keep_every_steps))
+        self._worthy = keeping.KeepWorthy()
         self._workdir, self._folder = workdir, workdir.absolute() / FOLDER
         self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             epath.Path(self._folder),
             item_handlers=_handlers(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy.AnyPreservationPolicy(policies),
+                preservation_policy=keeping.policy_of(config, self._worthy),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -285,16 +285,3 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
 def _handlers() -> dict[str, ocp.CheckpointHandler]:
     standard = ocp.StandardCheckpointHandler
     return {"state": standard(), "sampler": standard(), "about": ocp.JsonCheckpointHandler()}
-
-
-class _KeepWorthy(policy.PreservationPolicy):
-    """Keeps `steps` whenever another step is saved."""
-
-    def __init__(self) -> None:
-        self.steps: frozenset[int] = frozenset()
-
-    def should_preserve(
-        self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
-    ) -> list[bool]:
-        del context
-        return [checkpoint.step in self.steps for checkpoint in checkpoints]

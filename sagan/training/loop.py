@@ -45,7 +45,7 @@ def run(
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       LogError: scalars could not be written.
-      Preempted: SIGTERM came; everything is saved.
+      Preempted: SIGTERM or Ctrl-C came; everything is saved.
       Diverged: too many steps were not finite, or the run has collapsed.
     """
     config, source = resolve(config, source)
@@ -205,6 +205,7 @@ class Loop:
             about = {
                 "step": self._step,
                 "class_names": list(parts.class_names),
+                "images": parts.images,
                 "guard": parts.health.memory(self._step),
             }
             state = parts.devices.to_global(self._state)

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from sagan import data, tasks
-from sagan.config import Config
-from sagan.data import Source
+from sagan.config import Config, ConfigError, GuardConfig
+from sagan.data import Source, contents
 from sagan.data.pipeline import Feed, Pipeline, decode
 from sagan.evaluation import Scorer, ScoreSpec
+from sagan.files import places
 from sagan.parallel import processes
 from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.parallel.platform import Platform
@@ -39,6 +40,7 @@ class Parts:
     """What the loop holds while it runs.
 
     Attributes:
+      images: what the run is trained on, from `data.contents`.
       step: number of steps taken by the state that the run starts from.
       score_at_end: score the last checkpoint when training has ended.
       steps_per_dispatch: 1 on CPUs, where several would only delay the next log line.
@@ -50,6 +52,7 @@ class Parts:
 
     workdir: Path
     class_names: tuple[str, ...]
+    images: dict[str, str]
     devices: Devices
     task: Task
     stop: StopRequest
@@ -102,6 +105,7 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
 
     Raises: as `training.run`.
     """
+    workdir = places.local(workdir)
     devices = Devices(config.train.parallel)
     require_divisible(config, devices)
     with contextlib.ExitStack() as stack:
@@ -122,7 +126,10 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
 
         make = functools.partial(state.init, task, config.seed)
         abstract = devices.abstract(make)
-        restored: Any = _restore(checkpoints, workdir, step, abstract, source) if step else None
+        images = contents.of(source)
+        if step:
+            _require_same_images(checkpoints, workdir, step, source, images, config.guard)
+        restored: Any = _restore(checkpoints, workdir, step, abstract) if step else None
         activity.switch(Phase.COMPILING)
         # The first state and the program are compiled in background threads while the data opens.
         created = devices.create_in_background(make) if restored is None else None
@@ -145,8 +152,8 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
         speed = Speed(config.train.batch_size * task.batches_per_step, hardware)
         yield Parts(
-            workdir, tuple(source.class_names), devices, task, stop, activity, goodput, watchdog,
-            checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
+            workdir, tuple(source.class_names), images, devices, task, stop, activity, goodput,
+            watchdog, checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
             config.eval.at_end, start, health, speed,
         )  # fmt: skip
 
@@ -159,10 +166,28 @@ def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:
     return recovery.resume(workdir)
 
 
-def _restore(
-    checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunState, source: Source
-) -> RunState:
+def _require_same_images(
+    checkpoints: Checkpoints,
+    workdir: Path,
+    step: int,
+    source: Source,
+    images: dict[str, str],
+    guard: GuardConfig,
+) -> None:
+    """Raises: CheckpointError for other classes; ConfigError for other images, unless allowed."""
     checkpoints.require_classes(step, source.class_names)
+    before = checkpoints.about(step).get("images")  # versions before this one did not store it
+    changed = contents.changes(before, images) if before is not None else ""
+    text = f"the images differ from those that step {step} of {workdir} was trained on: {changed}"
+    if changed and not guard.images_may_change:
+        raise ConfigError(
+            f"{text}. Restore them, or continue on these with guard.images_may_change=true"
+        )
+    if changed and processes.is_main():
+        print(f"sagan: warning: {text}", file=sys.stderr)
+
+
+def _restore(checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunState) -> RunState:
     if processes.is_main():
         print(f"resuming {workdir} from step {step}", file=sys.stderr)
     return checkpoints.restore(step, abstract)

@@ -6,16 +6,15 @@ converts each kind of file to RGB. The setting `data.fit` decides how an image b
 
 import functools
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig
-from sagan.data import listing
+from sagan.data import contents, listing
 from sagan.data.listing import Listing
 from sagan.data.stored import Stored
-from sagan.files import images
+from sagan.files import images, places
 from sagan.files.images import Fit
 
 _PROBED = 8  # images whose 16-bit values are looked at
@@ -28,7 +27,7 @@ class Folder(Stored):
     def __init__(self, listed: Listing, image_size: int, fit: Fit = "crop"):
         super().__init__(image_size, fit)
         self._listed = listed
-        self.class_names = listed.class_names
+        self.class_names, self.held_out = listed.class_names, listed.held_out
         content = hashlib.sha256(f"{image_size} {fit} {listed.class_names}".encode())
         for entry in zip(listed.paths, listed.labels, listed.stamps, strict=True):
             content.update(repr(entry).encode())
@@ -38,6 +37,12 @@ class Folder(Stored):
     def notes(self) -> tuple[str, ...]:
         """Sentences to print about the images: those of the listing, and a warning if too dark."""
         return (*self._listed.notes, *self._dark())
+
+    @functools.cached_property
+    def contents(self) -> dict[str, str]:
+        """The images of each class; see `sagan.data.contents`."""
+        rows = zip(self._listed.labels, self._listed.paths, self._listed.stamps, strict=True)
+        return contents.listed((self.class_names[n], path, size) for n, path, (size, _) in rows)
 
     def __len__(self) -> int:
         return len(self._listed.paths)
@@ -72,6 +77,6 @@ def load(config: DataConfig, image_size: int, argument: str) -> Folder:
     del argument
     if config.dir is None:
         raise ConfigError(f"data.name={config.name} needs data.dir=FOLDER, or a zip")
-    root = Path(config.dir).expanduser()
+    root = places.local(config.dir, "data.dir=")
     listed = listing.scan(root, config.split, "data.dir=")
     return Folder(listed, image_size, config.fit)

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Integer
 
 from sagan.config import ConfigError, plugins
+from sagan.config.fields import closest
 
 State = Any  # a NamedTuple of numpy arrays; its type is `Accumulator.state`
 
@@ -142,5 +143,6 @@ def _outside(name: str) -> tuple[Metric, ...]:
         if "." in name:
             raise
         raise ConfigError(
-            f"unknown metric {name!r}; known: {', '.join(names())}, or a module of yours"
+            f"unknown metric {name!r}{closest(name, names())}; "
+            f"known: {', '.join(names())}, or a module of yours"
         ) from error
