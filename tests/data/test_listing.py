@@ -246,10 +246,10 @@ def test_sixteen_bits_that_use_a_sliver_of_their_range_are_told(tmp_path, capsys
     (tmp_path / "set").mkdir()
     Image.fromarray(values).save(tmp_path / "set" / "1.png")
     data.load(DataConfig(name="folder", dir=str(tmp_path / "set")), 4)
-    assert "16 bits" in capsys.readouterr().err
+    assert "65535" in capsys.readouterr().err
     Image.fromarray(values * 18).save(tmp_path / "set" / "2.png")
     data.load(DataConfig(name="folder", dir=str(tmp_path / "set")), 4)
-    assert "16 bits" not in capsys.readouterr().err
+    assert "65535" not in capsys.readouterr().err
 
 
 def test_notes_are_told_once_and_not_by_quiet_readers(tmp_path, capsys):
