@@ -33,10 +33,9 @@ class Preempted(Failure):
 class StopRequest:
     """Listens for SIGTERM while used as a context.
 
-    A second SIGTERM ends the process at once. Ctrl-C interrupts it, and ends it after 5 s if a call
-    into C blocks it. A SIGTERM within a second of the first
-    counts as the same request. Committed checkpoints are never changed, so ending at once loses
-    the steps since the last save and nothing else.
+    A second SIGTERM ends the process at once, unless it comes within a second of the first. Ctrl-C
+    interrupts the process, and ends it after 5 s if a call into C blocks it. Committed checkpoints
+    are never changed, so ending at once loses only the steps since the last save.
 
     Args:
       activity: if its phase has nothing to lose, even the first SIGTERM exits at once, with 42.
