@@ -32,7 +32,6 @@ _DIMENSIONS = {
 }
 _CHIPS_PER_HOST = 4  # in every slice of several hosts
 
-
 HELP = "a JobSet on Google Kubernetes Engine: TPU slices or GPU nodes"
 CLOUD = True
 

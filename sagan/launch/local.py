@@ -33,7 +33,6 @@ class Supervision(NamedTuple):
 
 _DEFAULT = Supervision()
 
-
 HELP = "processes on this machine"
 CLOUD = False
 
@@ -118,8 +117,7 @@ def supervise(
     """Runs all processes until the ranks end, and again after an exit code in `RETRY_CODES`.
 
     They are restarted at most `max_restarts` times. SIGTERM and SIGINT go once to every process,
-    which saves and exits; the job is then not restarted. Helpers (an evaluator) never decide how
-    the job ends.
+    which saves and exits; no restart follows. Helpers (an evaluator) never decide the job's end.
 
     Returns:
       0 if every rank returned 0, else the status of the first that did not (128 + n for signal n).

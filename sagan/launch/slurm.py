@@ -34,10 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpus-per-task", type=positive, metavar="N")
     for name in ("partition", "account", "qos", "constraint", "mem"):
         parser.add_argument(f"--{name}")
-    limit = "time limit of each start, at which the job saves and requeues itself"
-    parser.add_argument("--time", metavar="HH:MM:SS", help=limit)
-    setup = "run this first, e.g. 'module load cuda'"
-    parser.add_argument("--setup", default="", metavar="COMMAND", help=setup)
+    parser.add_argument("--time", metavar="HH:MM:SS", help="limit of each start; then it requeues")
+    parser.add_argument("--setup", default="", metavar="COMMAND", help="run first: module load …")
     parser.add_argument("--evaluator", action="store_true", help="also submit a job to evaluate")
 
 

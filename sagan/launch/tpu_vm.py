@@ -28,7 +28,6 @@ _TYPES = {
     "v6e-": (1, "v2-alpha-tpuv6e"),
 }
 
-
 HELP = "TPU VMs through queued resources, created again when preempted"
 CLOUD = True
 
