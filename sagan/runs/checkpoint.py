@@ -60,8 +60,7 @@ def claim(workdir: Path, config: Config) -> None:
     there, last = steps(workdir), config.train.steps
     if there and there[-1] > last:
         raise CheckpointError(
-            f"{workdir} is at step {there[-1]}, beyond train.steps={last}; raise that, or give "
-            "another --workdir"
+            f"{workdir} is at step {there[-1]} > train.steps={last}; raise it, or change --workdir"
         )
     workdir.mkdir(parents=True, exist_ok=True)
     replace_text(file, config_json.to_json(config) + "\n")
