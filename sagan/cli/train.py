@@ -1,4 +1,4 @@
-"""`sagan train`: arguments → one call → an exit code."""
+"""`sagan train`: loads config and data, joins the job's other processes, and trains."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     arguments.add_config_words(verb)
     verb.add_argument("--workdir", type=Path, metavar="DIR", help="default: runs/<name>")
-    verb.add_argument("--dry-run", action="store_true", help="print config and sizes, only")
+    verb.add_argument("--dry-run", action="store_true", help="only print config and sizes")
     verb.set_defaults(run=_run)
 
 

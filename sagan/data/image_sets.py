@@ -69,7 +69,7 @@ class FromSource:
         total = len(self._source)
         if num_images is None or num_images == total:
             return self
-        require(num_images <= total, f"{self.name} has {total} images, asked for {num_images}")
+        require(num_images <= total, f"{self.name} has {total} images, fewer than {num_images}")
         chosen = np.sort(np.random.default_rng(_SUBSET_SEED).permutation(total)[:num_images])
         return FromSource(self._source, self.image_size, self.name, chosen)
 
@@ -131,7 +131,7 @@ def _only_size(listed: Listing) -> int:
         if size != first[1] or size[0] != size[1]:
             raise ConfigError(
                 f"{name} is {size[0]}x{size[1]}, {first[0]} {first[1][0]}x{first[1][1]} pixels; "
-                "needed: square images of one size, or --image-size N to make each so"
+                "needed: square images of one size, or --image-size N to resize each"
             )
     assert first is not None
     return first[1][0]

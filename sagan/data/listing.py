@@ -65,7 +65,7 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
       called: text before the root's name in errors, such as `data.dir=`.
 
     Raises: ConfigError if there are no images, a class is empty, images lie beside classes, a
-      name could be a split or a class, or `dataset.json` does not fit.
+      name could be a split or a class, or `dataset.json` is not valid for these images.
     """
     where = f"{called}{root}"
     tree = trees.open_tree(root, where)
@@ -86,7 +86,7 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
         others.remove(_LABELS)
         class_names, labels, more = _by_number(below, numbers, f"{where}/{_LABELS}")
         notes += more
-    notes += _passed_over(others, where)
+    notes += _ignored(others, where)
     return Listing(
         tree=tree,
         paths=[entry.path for entry in chosen],
@@ -116,12 +116,12 @@ def _split_folder(
     others = [name for name in folders if name not in named]
     alike = [name for name in named if _SPLITS[name.lower()] == _SPLITS.get(split.lower())]
     if split == DataConfig.split and not alike and (others or not named):
-        notes = [f"{where}: {_listed(named)} beside {_listed(others)} are classes"] if named else []
-        return None, None, notes
+        note = f"{where}: all folders are classes, {_listed(named)} too, since "
+        return None, None, [f"{note}{_listed(others)} are not splits"] if named else []
     if split == DataConfig.split and others and len(named) == 1:
         raise ConfigError(
-            f"{where} has {named[0]} beside {_listed(others)}: a split or a class? Give the folder "
-            f"{named[0]} itself if it is a split, or rename it if it is a class"
+            f"{where} has folders {named[0]} and {_listed(others)}: is {named[0]} a split or a "
+            "class? Give that folder itself if it is a split, or rename it if it is a class"
         )
     used = split if split in folders else alike[0] if len(alike) == 1 else None
     if used is None:
@@ -152,7 +152,7 @@ def _by_folder(
     require(not without, f"{where}: no images in class {_listed(sorted(without))}")
     names = tuple(unicodedata.normalize("NFC", str(name)) for name in number)
     twice = [name for name, count in Counter(names).items() if count > 1]
-    require(not twice, f"{where}: class {_listed(twice)} is there twice, in two forms of Unicode")
+    require(not twice, f"{where}: class {_listed(twice)} exists twice, in two forms of Unicode")
     return names, [number[top] for top in tops]
 
 
@@ -199,16 +199,16 @@ def _by_number(
         return ("all",), [0] * len(below), [f"{where}: no labels, so there are no classes"]
     absent = [path for path in below if path not in numbers]
     require(
-        not absent, f"{where}: no label of {_listed(absent)}, {len(absent)} of {len(below)} images"
+        not absent, f"{where}: {len(absent)} of {len(below)} images lack a label: {_listed(absent)}"
     )
     names = tuple(str(n) for n in range(max(numbers.values()) + 1))
     notes = [f"{where}: labels of {len(names)} classes are read from it"]
     if len(numbers) > len(below):
-        notes.append(f"{where}: {len(numbers) - len(below)} files that it names are not there")
+        notes.append(f"{where}: it lists {len(numbers) - len(below)} files that do not exist")
     return names, [numbers[path] for path in below], notes
 
 
-def _passed_over(others: Sequence[str], where: str) -> list[str]:
+def _ignored(others: Sequence[str], where: str) -> list[str]:
     """Returns notes that count the files that are not images, and name likely label files."""
     if not others:
         return []
@@ -216,7 +216,7 @@ def _passed_over(others: Sequence[str], where: str) -> list[str]:
     parts = [f"{count:,} {ending}" for ending, count in counts.most_common(_SHOWN_ENDINGS)]
     rest = sum(counts.values()) - sum(n for _, n in counts.most_common(_SHOWN_ENDINGS))
     parts += [f"{rest:,} with other endings"] if rest else []
-    notes = [f"{where}: passed over: {', '.join(parts)}"]
+    notes = [f"{where}: ignored, since they are not images: {', '.join(parts)}"]
     tables = [path for path in others if _may_hold_labels(path)]
     if tables:
         notes.append(

@@ -80,7 +80,7 @@ def score_run(
 
 
 def is_scored(workdir: Path, step: int, scorer: Scorer) -> bool:
-    """Returns whether a step has all scores of `scorer`, with the same fingerprint."""
+    """Returns whether `eval/` holds all scores of `scorer` for a step, measured in the same way."""
     return _filed(workdir, step, scorer) is not None
 
 

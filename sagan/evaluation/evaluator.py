@@ -1,4 +1,4 @@
-"""Metrics, a feature network and a real side, made once and ready to score images."""
+"""Metrics, a feature network and a reference, made once and ready to score images."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ class Evaluator:
     """Scores sets of images, each in one pass.
 
     Args:
-      reference: the real side, computed with `extractor` for `metrics`.
+      reference: the real images' features, computed with `extractor` for `metrics`.
       batch_size: images per call of the network, on each device.
       image_size: of the images to score, in px.
 
-    Raises: ConfigError if the network lacks an output, or the real side has another image size.
+    Raises: ConfigError if the network lacks an output, or the reference has another image size.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ from sagan.evaluation.requirements import (
 class ImageScorer:
     """Scores checkpoints that draw images.
 
-    The constructor opens the real side and the feature network, so that an error is reported before
+    The constructor opens the reference and the feature network, so that an error is reported before
     hours of training.
 
     Args:
@@ -41,7 +41,7 @@ class ImageScorer:
         truncation.
 
     Attributes:
-      reference: the real side.
+      reference: features of the real images.
 
     Raises: ConfigError if data or network cannot be opened, or if a metric needs more images,
       classes or outputs than there are.
@@ -125,10 +125,9 @@ class ImageScorer:
         return RealScores(f"real {split}", scores, about)
 
     def labels(self, seed: int) -> np.ndarray | None:
-        """Draws a class for each image, as frequent as among the real ones.
+        """Returns a class for each image, in a seeded order, as frequent as among the real images.
 
-        All classes are equally frequent if the real side has no classes. Returns None if the model
-        is unconditional.
+        All are equally frequent if those have no classes. None for an unconditional model.
         """
         if self._num_classes is None:
             return None
@@ -143,7 +142,7 @@ class ImageScorer:
         Returns: what `eval/<step>.json` holds. With several seeds, scores are means over them, and
           `<score>_seed_sd` is their standard deviation (divisor n - 1).
 
-        Raises: ConfigError if the real side has other classes than the checkpoint.
+        Raises: ConfigError if the reference has other classes than the checkpoint.
         """
         started = time.monotonic()
         real, seeds = self.reference, self._spec.seeds

@@ -1,4 +1,4 @@
-"""The real images that scores compare with (the real side): opened by name and cached."""
+"""The real images that scores compare with (the reference): opened by name and cached."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -224,7 +224,7 @@ def _key(images: FromSource, extractor: Extractor) -> dict[str, Any]:
 
 
 def run(config: Config, spec: ScoreSpec, *, split: str | None, out: Path | None) -> None:
-    """Computes and caches the real side of a config's scores, and saves it to `out` if given.
+    """Computes and caches the reference of a config's scores, and saves it to `out` if given.
 
     Raises: ConfigError if data or network cannot be opened.
     """

@@ -1,4 +1,4 @@
-"""The real side in files: states kept in the cache folder, and references saved as one `.npz`.
+"""References in files: states kept in the cache folder, and references saved as one `.npz`.
 
 A cached state is stored under a hash of everything that it depends on. Each file also contains
 these facts, and is used only if they match.
@@ -35,7 +35,7 @@ class Contents(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The real side, ready to be compared with.
+    """The features of the real images, as metrics need them.
 
     Attributes:
       num_images, image_size: None if they are not known, as of statistics by other programs.

@@ -55,14 +55,17 @@ def claim(workdir: Path, config: Config) -> None:
         different = config_json.differences(read_config(workdir), config)
         if different:
             raise CheckpointError(
-                f"{workdir} holds another run; these fields differ: {'; '.join(different)}"
+                f"{workdir} holds another run; these fields differ: {'; '.join(different)}. Give "
+                "another --workdir, or the settings of that run"
             )
     there, last = steps(workdir), config.train.steps
     if there and there[-1] > last:
-        raise CheckpointError(f"{workdir} is at step {there[-1]}, beyond train.steps={last}")
+        raise CheckpointError(
+            f"{workdir} is at step {there[-1]} > train.steps={last}; raise it, or change --workdir"
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     replace_text(file, config_json.to_json(config) + "\n")
-    if not there:  # else after restoring, because an error there names the version that wrote it
+    if not there:  # a resumed run writes it later: an error in restoring names the old version
         versions.write(workdir)
 
 
@@ -110,7 +113,7 @@ def pick(workdir: Path, step: int | None) -> int:
         if step is not None:
             raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
         print(
-            f"sagan: step {candidate} of {workdir} is damaged, passed over: {wrong}",
+            f"sagan: step {candidate} of {workdir} is damaged and is not used: {wrong}",
             file=sys.stderr,
         )
     raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
@@ -231,7 +234,7 @@ class Checkpoints:
             )
 
     def check(self) -> None:
-        """Raises: SaveError if a save has failed meanwhile. Takes microseconds."""
+        """Raises: SaveError if the background save has failed. Does not wait."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
@@ -257,7 +260,7 @@ class Checkpoints:
         why = " ".join(str(error).split())[:500] if error is not None else "it was not committed"
         return SaveError(
             f"step {step} could not be saved in {self._folder}, where {free:,} bytes are free: "
-            f"{why}. Steps that are whole: {earlier or 'none'}"
+            f"{why}. Complete earlier steps: {earlier or 'none'}"
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""From a config to everything that the loop needs, each part after those that it needs."""
+"""Builds the parts of a run from its config, each after those that it depends on."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ from sagan.training.watchdog import Watchdog
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What the loop holds while it runs.
+    """The parts of a run that the training loop uses.
 
     Attributes:
       images: what the run is trained on, from `data.contents`.
@@ -74,9 +74,9 @@ class Parts:
 
 
 def resolve(config: Config, source: Source | None = None) -> tuple[Config, Source]:
-    """Opens the images and fills in what they decide; checks all that needs no device.
+    """Opens the images and completes the config from them.
 
-    Raises: ConfigError.
+    Raises: ConfigError for everything that can be checked without devices.
     """
     source = source or data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
@@ -99,8 +99,7 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
     """Opens everything that training needs, and closes it at the end of the block.
 
     Args:
-      config: resolved.
-      source: its images.
+      config, source: as `resolve` returned them.
       hardware: decides how many steps a dispatch runs, and which peak the speed is compared with.
 
     Raises: as `training.run`.
@@ -194,7 +193,7 @@ def _restore(checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunSt
 
 
 def _scorer(config: Config, task: Task) -> Scorer | None:
-    """Opens what scores need, so that what cannot be scored is reported before training."""
+    """Opens what scoring needs, so that its errors are reported before training."""
     if not (config.eval.every_steps or config.eval.at_end):
         return None
     scorer = task.scorer(ScoreSpec.of(config.eval))
@@ -203,5 +202,5 @@ def _scorer(config: Config, task: Task) -> Scorer | None:
 
 
 def decoder_of(config: Config) -> dispatch.Decode:
-    """Returns how the program makes images of what the pipeline feeds."""
+    """Returns `data.pipeline.decode` with the settings of a config."""
     return functools.partial(decode, config.data, config.model.num_classes is not None)

@@ -81,7 +81,7 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
     versions = sorted((root / argument).glob("**/dataset_info.json"), key=_by_number)
     if not versions:
         raise ConfigError(
-            f"data.dir={root}: no prepared {argument!r} there (looked for "
+            f"data.dir={root} holds no prepared {argument!r} (looked for "
             f"{argument}/VERSION/dataset_info.json); prepare it first: sagan prepare {argument}"
             + (f" data.dir={config.dir}" if config.dir else "")
         )
