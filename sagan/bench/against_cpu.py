@@ -1,7 +1,7 @@
 """Compares this device with the CPU: forward passes and one training step from fixed inputs.
 
-`python -m sagan.bench.against_cpu FILE.npz CONFIG …` computes one side. The CPU's side is computed
-in a process of its own. Both sides use the highest precision of matrix products.
+`python -m sagan.bench.against_cpu FILE.npz CONFIG …` computes these numbers on one device. Those of
+the CPU are computed in a process of its own. Matrix products have the highest precision on both.
 """
 
 import os
@@ -18,8 +18,8 @@ from sagan.bench import children, setup
 from sagan.bench.timing import say
 from sagan.config import ConfigError, presets
 
-# Allowed norm of the difference over the norm of the CPU's array. Losses and gradients pass through
-# two networks, so they may differ more.
+# Allowed norm of the difference, divided by the norm of the CPU's array. Losses and gradients pass
+# through two networks, so they may differ more.
 TOLERANCES = {"forward": 1e-4, "step": 1e-3}
 _GAMMA = 0.5  # of attention: with its initial value, 0, a wrong attention map would have no effect
 # Scalars of a step. Accuracies are left out, since a logit near 0 may have either sign.
@@ -74,7 +74,7 @@ def compared(
 
 
 def compute(words: Sequence[str]) -> dict[str, np.ndarray]:
-    """Computes one side: `forward …` arrays, and `step …` scalars and gradients, in float64."""
+    """Returns what is compared, by name (`forward …`, `step …`), from this process's device."""
     with jax.default_matmul_precision("highest"):
         trained = setup.Setup(presets.load(words[0], [*words[1:], *setup.COMPARABLE]))
         state = jax.tree_util.tree_map_with_path(_with_attention, trained.create())

@@ -20,7 +20,7 @@ BLOCK = 16
 
 
 def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
-    """Times the value and gradient of one layer, the released variant, at every size and form.
+    """Times value and gradient of one layer (the released variant) at every size, in every form.
 
     Returns: `rows`. `temporary_bytes` is what the compiled program needs beside its arguments.
       `difference_from_full` is the relative difference (2-norm) of the gradients from those of
@@ -83,7 +83,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     """Plots, for each form of attention, memory (MiB) and time (ms) against the map's side (px).
 
     Args:
-      result: what `run` returned.
+      result: what `measure` returned.
       path: where the picture is written, `.png` or `.svg`.
     """
     panels: dict[str, Any] = {"temporary memory, MiB": {}, "time, ms": {}}

@@ -30,7 +30,7 @@ def run(
       words: a config and overrides.
       commands: each prints, as its last line, a JSON object with `images_per_second`. For training
         this counts real images through the discriminator per second of whole steps.
-      part: the part of `sagan bench` to compare: train, sampling or features, which report a rate.
+      part: the part of `sagan bench` to compare: train, sampling or features.
 
     Returns: the last result of `sagan bench`, with the median rate of all turns and their
       quartiles; and `beside`, for each command its rates, and the median and quartiles of our rate

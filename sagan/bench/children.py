@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-_STDERR = 2  # the file descriptor, which is there even where Python's stream is replaced
-
+_STDERR = 2  # the file descriptor, which stays even if Python's stream is replaced
 _PATIENCE_SECONDS = 2.0  # for a child to end its own children, before it is killed
 _running: list[subprocess.Popen] = []
 
@@ -39,7 +38,7 @@ def run(command: Sequence[str], **options: Any) -> tuple[int, str]:
 
 
 def run_saving(command: Sequence[str]) -> int:
-    """Runs a command that saves when it gets SIGTERM: passes that on, and waits for the end.
+    """Runs a command that saves on SIGTERM: passes that signal on, and waits until it has ended.
 
     What it prints goes to stderr.
 
@@ -78,7 +77,7 @@ def end_all(number: int, _: object = None) -> NoReturn:
 
 
 def _ended(process: subprocess.Popen) -> bool:
-    """Asks the kernel, since `poll` cannot while the interrupted code below waits itself."""
+    """Asks the kernel, since `poll` cannot answer if the signal has interrupted a `wait`."""
     try:
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, process.pid, flags) is not None

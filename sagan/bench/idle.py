@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 def of_trace(folder: Path) -> dict[str, float]:
     """Reads the first device of the newest profile in `folder`.
 
-    Returns: `busy_share` of the time between its first and its last event, and
+    Returns: `busy_share`, the busy fraction of the time between its first and its last event, and
       `longest_idle_seconds`; empty if the profile has no events of a device.
     """
     from jax.profiler import ProfileData
@@ -26,7 +26,7 @@ def of_trace(folder: Path) -> dict[str, float]:
 
 
 def gaps(intervals: Iterable[Interval]) -> dict[str, float]:
-    """Returns how much of their span the intervals cover; they are in seconds and may overlap."""
+    """Returns the covered fraction of the span of intervals (in seconds), and their longest gap."""
     first, *rest = sorted(intervals)
     (begin, end), busy, longest = first, first[1] - first[0], 0.0
     for low, high in rest:

@@ -1,4 +1,4 @@
-"""Times the parts of a run, each alone: training, updates, input, checkpoints, sampling, …"""
+"""Times the parts of a run one by one: training, updates, input, checkpoints, sampling, …"""
 
 import resource
 import tempfile
@@ -25,11 +25,11 @@ _READ_IMAGES = 256
 def measure(
     config: Config, *, repeats: int, parts: Sequence[str], trace: Path | None = None
 ) -> dict[str, Any]:
-    """Times the chosen parts of a training: the step, its players, sampling, input, checkpoints.
+    """Times the chosen parts of a training.
 
     Args:
       repeats: how often each part is timed.
-      parts: names of parts, see `sagan bench --help`.
+      parts: names of parts, as `sagan bench --help` lists them.
       trace: a folder; a profile of the training step, for TensorBoard, is written there.
 
     Returns:

@@ -1,7 +1,7 @@
 """Predicts a preset's training on TPU slices and GPU nodes: `python -m sagan.bench.pods [PRESET]`.
 
-`sagan/launch/cost.py` has the model of machines. The sizes of the networks are counted from their
-code. With k updates of D and one of G, a step has
+`sagan/launch/cost.py` models the machines. The networks' arithmetic and parameters are counted in
+their traced programs. With k updates of D and one of G, a step has
 
     F        = B ((k + 3) F_G + (6 k + 2) F_D)        FLOPs for a global batch B
     messages = k times 4 P_D, once 4 P_G, and k + 2 times 8 C for each batch norm with C channels
@@ -32,11 +32,11 @@ from sagan.launch.cost import Nodes, Prediction, Torus, h100, predict, tpu_v4
 from sagan.models.layers import conv
 from sagan.parallel import flops
 
-# An assumption: the share of the peak that convolutions of this size reach. A file of
-# `sagan bench --json` replaces it.
+# An assumption: the fraction of the peak that convolutions of this size reach. The option --bench
+# replaces it by a measured one.
 UTILISATION = 0.3
-NUM_CLASSES = 1000  # where the preset takes as many as its dataset has
-IMAGES_PER_CHIP = 32  # of the last column
+NUM_CLASSES = 1000  # for presets whose number of classes is that of their data
+IMAGES_PER_CHIP = 32  # in the last column of the table
 
 
 class Work(NamedTuple):
@@ -53,7 +53,7 @@ class Work(NamedTuple):
 
 
 def works(config: Config) -> tuple[Work, Work]:
-    """Counts the generator and the discriminator of a config with a number of classes, or None.
+    """Returns the sizes of a config's generator and discriminator; `num_classes` is resolved.
 
     Each convolution counts by its definition, 9 products for each pixel and pair of channels if it
     is 3x3, although `sagan/models/layers/conv.py` computes some of them with fewer.
@@ -88,10 +88,10 @@ def _work(
 
 
 def _by_definition(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
-    """Counts a convolution layer as a plain convolution of all pixels.
+    """Replaces a convolution layer by a plain convolution; a Flax method interceptor.
 
-    Our layers fuse convolutions with resizing, which saves products. A peak is compared with the
-    products of the definition, as papers count them. This is a Flax method interceptor.
+    Our layers fuse convolutions with resizing, which saves products; but the fraction of the peak
+    is computed from the products of the plain convolution, as papers do.
     """
     layer = context.module
     if not isinstance(layer, (conv.Conv, conv.UpConv, conv.ConvPool)):
@@ -155,9 +155,9 @@ def table(config: Config, *, batch_size: int, **options: Any) -> str:
 
 
 def read_bench(path: Path) -> tuple[float, float | None]:
-    """Returns what `sagan bench` measured: FLOPs per image of the batch, and the share of the peak.
+    """Returns FLOPs per image of the batch, and the fraction of the peak, from `sagan bench`.
 
-    The share is None if the chip's peak is not known.
+    The fraction is None if the chip's peak is not known.
 
     Raises: ConfigError if the file is not the `--json` of one config.
     """
@@ -176,12 +176,13 @@ def read_bench(path: Path) -> tuple[float, float | None]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the predictions for one preset; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sagan.bench.pods", description=main.__doc__)
-    parser.add_argument("preset", nargs="?", default="imagenet128", help="default: imagenet128")
-    parser.add_argument("--batch-size", type=int, help="global (default: the preset's)")
-    parser.add_argument("--d-steps", type=int, help="updates of D per update of G (default: same)")
-    parser.add_argument("--utilisation", type=float, help=f"of the peak (default {UTILISATION})")
-    parser.add_argument("--flops-per-image", type=float, help="of a step (default: counted)")
-    parser.add_argument("--bench", type=Path, help="take both from a file of `sagan bench --json`")
+    add = parser.add_argument
+    add("preset", nargs="?", default="imagenet128", help="default: imagenet128")
+    add("--batch-size", type=int, help="images in a global batch (default: the preset's)")
+    add("--d-steps", type=int, help="updates of D per update of G (default: the preset's)")
+    add("--utilisation", type=float, help=f"fraction of the peak reached (default {UTILISATION})")
+    add("--flops-per-image", type=float, help="FLOPs of a step per image (default: counted)")
+    add("--bench", type=Path, help="read the last two from a file of `sagan bench --json`")
     args = parser.parse_args(argv)
     try:
         config = presets.load(args.preset)

@@ -21,7 +21,7 @@ _SIGNIFICANCE = 0.05
 
 
 class Stopped(Exception):
-    """A child process was stopped, or failed. `status` is its exit status."""
+    """A child process was stopped or has failed. `status` is its exit status."""
 
     def __init__(self, status: int):
         super().__init__(f"a process ended with {status}")
@@ -42,8 +42,8 @@ def run(
       workdir: gets a work directory for each training.
       weights: of the network named by `eval.features`, if that network needs a file.
 
-    Returns: `scores` by dtype and metric; for each of `metrics` the difference between the means
-      and whether it is `within_noise` (Welch's t-test, 5 %); and `within_noise` if all are.
+    Returns: `scores` by dtype and metric; `metrics`: for each, the difference of the means and
+      `within_noise` (Welch's t-test, 5 %); and `within_noise`, whether all of them are.
 
     Raises:
       Stopped: a training or its scoring did not finish, or the weights are not that network's.
@@ -93,7 +93,7 @@ def _scores(workdir: Path) -> dict[str, float]:
 def compared(float32: Sequence[float], bfloat16: Sequence[float]) -> dict[str, Any]:
     """Tests whether the mean of the bfloat16 scores differs from that of the float32 scores.
 
-    Source: Welch's t-test. If neither side varies, only equal means are within noise.
+    Source: Welch's t-test. If neither sample varies, only equal means are within noise.
     """
     from scipy import stats
 

@@ -36,7 +36,7 @@ def _lines(values: Mapping[str, Any], indent: str) -> Iterable[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns rows in columns, one for each key of any row."""
+    """Returns rows as a text table, with a column for each key of any row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return tables.table([[tables.shown(row.get(key, "")) for key in keys] for row in rows], keys)
 
@@ -60,9 +60,7 @@ def curves(
     title: str = "",
 ) -> None:
     """Draws a panel for each quantity, with a named curve (x, y) for each of its entries."""
-    from matplotlib.figure import (
-        Figure,
-    )  # not pyplot, which has global state and may open a display
+    from matplotlib.figure import Figure  # pyplot has global state and may open a display
 
     figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
     figure.suptitle(title)

@@ -31,7 +31,7 @@ from sagan.training.watchdog import Watchdog
 
 
 def measure(setup: Setup, repeats: int) -> dict[str, Any]:
-    """Measures what share of the training time the checks against NaN and collapse take.
+    """Measures what fraction of the training time the checks against NaN and collapse take.
 
     A turn is a dispatch of steps without the checks, then one with them.
 
@@ -114,7 +114,7 @@ def _turns(
 
 
 def _skipping_alone(watched: Any, state: Any, scalars: Any, repeats: int) -> float:
-    """Returns an upper bound of the cost, for when the step's time varies by more than the cost."""
+    """Returns the seconds of skipping in a program of its own, an upper bound of its cost."""
     compiled = jax.jit(nonfinite.keep_finite, static_argnums=0)
     seen = {name: scalars[name] for name in watched if name in scalars}
 

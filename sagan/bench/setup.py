@@ -30,12 +30,11 @@ from sagan.training.state import RunState
 # `program(state, data, batches) -> (state, scalars)`, for one device.
 Program = Callable[[RunState, Any, Any], tuple[RunState, Any]]
 
-_MAX_STEPS = 1_000_000  # no benchmark takes so many
+_MAX_STEPS = 1_000_000  # more than any benchmark takes
 
 # Overrides for comparing devices: one update of each network, and a discriminator that hardly moves
-# before the generator is updated. Adam would turn rounding errors of gradients near 0 into large
-# differences otherwise.
-# With beta1 = 0, Adam's first moment is the gradient itself.
+# before the generator is updated, since Adam turns rounding errors of gradients near 0 into large
+# differences. With beta1 = 0, Adam's first moment is the gradient itself.
 COMPARABLE = ("model.dtype=float32", "train.d_steps_per_g_step=1", "train.steps_per_dispatch=1",
               "optim.d_learning_rate=1e-12", "optim.beta1=0")  # fmt: skip
 
@@ -117,7 +116,7 @@ class Setup:
         return key, dispatch.images(decoder_of(self.config), whole, batch, key)
 
     def sampling(self, state: RunState) -> tuple[int, Callable[[], Any]]:
-        """Returns a number of images, and a function that samples so many from a state."""
+        """Returns a number of images, and a function that draws that many."""
         model: Any = self.config.model
         count = 4 * generate.CHUNK
         snapshot = self.devices.local(self.task.snapshot(state.task))

@@ -34,7 +34,7 @@ class Settings:
     peer: str | None = None
     peer_forms: tuple[str, ...] = ("eager", "channels-last", "compile", "channels-last+compile")
     beside: tuple[str, ...] = ()  # SIZE:BATCH; none: 32:N 32:8N 128:4N, with N = batch_size
-    device: str = "cuda"  # of peer; with cpu, this machine needs no GPU at all
+    device: str = "cuda"  # device of the peer; with cpu, this machine needs no GPU at all
     batch_size: int = 64  # at 32 px; four times as many images at 128 px
     repeats: int = 20  # of each timing
     train_seconds: int = 3600  # for each of cifar10 and cifar10_sngan
@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
     Attributes:
       answers: exit status 1 with an output is no failure: the output reports a difference.
-      grace_seconds: from a request to stop until it is killed.
+      grace_seconds: time from a request to stop until the command is killed.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Stages:
     """Yields the commands of each stage, in order. Later commands may depend on earlier results.
 
     Args:
-      overrides: for every stage.
+      overrides: changes to the config of every stage.
       dry_run: yield all commands, as if all results existed.
     """
 

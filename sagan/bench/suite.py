@@ -47,9 +47,9 @@ def run(
     """Runs the stages, and writes a page about everything in `folder`.
 
     Args:
-      overrides: of the configs of every stage.
-      limit_seconds: for all of it. When a twentieth is left, the running step is asked to stop, and
-        it is killed if it has not stopped after its grace time.
+      overrides: changes to the config of every stage.
+      limit_seconds: time for all stages. When a twentieth is left, the running step is asked to
+        stop, and it is killed if it has not stopped after its grace time.
       dry_run: only print the commands.
 
     Returns: DONE; CRASH if a step failed or differs, now or earlier; PREEMPTED if the limit or a
@@ -193,17 +193,17 @@ class _Runner:
         return exit_codes.PREEMPTED if self._stopped and status else status
 
     def _wait(self, process: subprocess.Popen, seconds: float, grace_seconds: float) -> int:
-        end, told = time.monotonic() + seconds, False
+        end, asked = time.monotonic() + seconds, False
         while True:
             try:
                 return process.wait(timeout=0.1)
             except subprocess.TimeoutExpired:
                 now = time.monotonic()
-            if told and now > end:
+            if asked and now > end:
                 _kill(process)
-            elif not told and (self._stopped or now > end):
+            elif not asked and (self._stopped or now > end):
                 process.terminate()
-                end, told = now + grace_seconds, True
+                end, asked = now + grace_seconds, True
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -12,7 +12,7 @@ _START = time.monotonic()
 
 
 def say(what: str) -> None:
-    """Prints what comes next on stderr, with the time since the start of the benchmark."""
+    """Prints on stderr what is measured next, and the time since the start of the benchmark."""
     print(f"bench {clock(time.monotonic() - _START)}  {what}", file=sys.stderr, flush=True)
 
 

@@ -22,7 +22,7 @@ def whole(
     """Compiles and times the program that training runs.
 
     Args:
-      state: donated.
+      state: the first state; its arrays are reused (donated).
       trace: a folder for a profile of a few dispatches.
 
     Returns: figures, and the state after the last step.
@@ -62,8 +62,8 @@ def whole(
 def _compile(program: Any, state: Any, setup: Setup, batch: Any) -> dict[str, Any]:
     """Compiles the program and counts its arithmetic and memory.
 
-    The first call of `program` takes the compiled program from JAX's cache. So does this function
-    if the program was compiled on this machine before; `compile_seconds` is short then.
+    The first call of `program` then takes the compiled program from JAX's cache. This function
+    does so too if this machine has compiled it before; `compile_seconds` is short then.
     """
     arguments = state, setup.pipeline.data, batch
     begin = time.perf_counter()

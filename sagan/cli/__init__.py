@@ -11,14 +11,19 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from sagan import __version__
 from sagan.cli import process
-from sagan.config import exit_codes
+from sagan.config import ConfigError, exit_codes
 from sagan.config.exit_codes import Failure
-from sagan.files import cache
+from sagan.config.fields import closest
+from sagan.files import cache, places
 
-_VERBS = ("train", "check", "sample", "bench", "eval", "reference", "compare", "launch")
+_VERBS = (
+    "train", "config", "prepare", "check", "sample", "bench", "eval", "reference", "compare",
+    "launch", "completion",
+)  # fmt: skip
 
 
 def entry() -> None:
@@ -43,7 +48,11 @@ def main(argv: Sequence[str] | None = None, *, ends_process: bool = False) -> in
       argv: the words after `sagan`; None: those of this process.
       ends_process: the process ends afterwards, so that its log may be silenced after an error.
     """
-    parser = _parser()
+    parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and not argv[0].startswith("-") and argv[0] not in _VERBS:
+        text = f"no verb {argv[0]!r}{closest(argv[0], _VERBS)}; verbs: {', '.join(_VERBS)}"
+        return _explain(ConfigError(text))
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -51,6 +60,9 @@ def main(argv: Sequence[str] | None = None, *, ends_process: bool = False) -> in
         args.words = [*args.words, *rest]
     cache.keep_compiled_programs()
     try:
+        for value in vars(args).values():
+            if isinstance(value, Path):
+                places.local(value)
         return args.run(args)
     except KeyboardInterrupt:
         print("sagan: interrupted", file=sys.stderr)
@@ -81,7 +93,8 @@ def _explain(error: Exception) -> int:
     return meaning.status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all verbs."""
     parser = argparse.ArgumentParser(
         prog="sagan", description="Train, score and sample self-attention GANs."
     )

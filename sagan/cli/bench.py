@@ -34,16 +34,16 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("words", nargs="*", metavar="[CONFIG …] section.field=value")
     modes = verb.add_mutually_exclusive_group()
-    modes.add_argument("--attention", action="store_true", help="forms of attention, 16 to 128 px")
+    modes.add_argument("--attention", action="store_true", help="time attention at 16 to 128 px")
     modes.add_argument(
-        "--sweep", metavar="FIELD=A,B,C", help="the training step at train.batch_size=32,64, …"
+        "--sweep", metavar="FIELD=A,B,C", help="time the training step for values of a field"
     )
     modes.add_argument(
         "--beside",
         action="append",
         metavar="COMMAND",
-        help="training, or the one part of --parts, in turns with a command that prints JSON with "
-        "images_per_second; may be repeated",
+        help="time training (or the one part in --parts) in turns with a command that prints JSON "
+        "with images_per_second; may be repeated",
     )
     modes.add_argument(
         "--against-cpu", action="store_true", help="compare the numbers of a step with the CPU's"
@@ -58,22 +58,22 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--suite",
         type=Path,
         metavar="DIR",
-        help="all of these on one GPU, trainings and scores, with a page in DIR; resumes. Set up "
-        "by suite.NAME=VALUE among the overrides: see sagan/bench/stages.py",
+        help="run all of these on one GPU, train and score, and write a page into DIR; resumes. "
+        "Settings are suite.NAME=VALUE: see sagan/bench/stages.py",
     )
     add = verb.add_argument
-    add("--parts", type=_parts, metavar="A,B", help=f"of {', '.join(_PARTS)}")
-    add("--features", action="store_true", help="the Inception network too")
-    add("--start", action="store_true", help="time to the first step, twice, too")
+    add("--parts", type=_parts, metavar="A,B", help=f"what to time: {', '.join(_PARTS)}")
+    add("--features", action="store_true", help="also time the Inception network")
+    add("--start", action="store_true", help="also time two starts until the first step")
     add("--trace", type=Path, metavar="DIR", help="profile a few steps into DIR")
-    add("--repeats", type=positive, metavar="N", help="of each timing (default 5)")
-    add("--out", type=Path, metavar="FILE.png", help="a plot of what was measured")
+    add("--repeats", type=positive, metavar="N", help="repeats of each timing (default 5)")
+    add("--out", type=Path, metavar="FILE.png", help="plot what was measured")
     add("--json", action="store_true", help="print JSON on stdout, nothing else")
-    add("--batch-size", type=positive, metavar="N", help="of --attention (default 1)")
-    add("--rounds", type=positive, metavar="N", help="of --beside (default 3)")
-    add("--weights", type=Path, metavar="FILE", help="of the network of --against-float32")
-    add("--stages", metavar="A,B", help="of --suite (default: all)")
-    add("--limit", type=positive, metavar="S", help="seconds for --suite (default: a day)")
+    add("--batch-size", type=positive, metavar="N", help="batch of --attention (default 1)")
+    add("--rounds", type=positive, metavar="N", help="turns of --beside (default 3)")
+    add("--weights", type=Path, metavar="FILE", help="scoring network of --against-float32")
+    add("--stages", metavar="A,B", help="stages of --suite (default: all)")
+    add("--limit", type=positive, metavar="S", help="most seconds of --suite (default: a day)")
     add("--dry-run", action="store_true", help="only print the commands of --suite")
     verb.set_defaults(run=_bench)
 
@@ -208,7 +208,7 @@ def _measure(
     require(not args.out or len(configs) == 1, f"--out takes one config; got {' '.join(names)}")
     from sagan.bench import measure, report, start
 
-    # Before this process takes the devices, which may serve one process only.
+    # Starts are timed before this process takes the devices, which may serve one process only.
     starts = [start.measure([name, *overrides]) if "start" in parts else None for name in names]
     results = []
     for config, started in zip(configs, starts, strict=True):

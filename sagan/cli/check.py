@@ -1,4 +1,4 @@
-"""`sagan check`: arguments → one call → an exit code."""
+"""`sagan check`: reports on data, devices and sizes before a run."""
 
 import argparse
 

@@ -18,7 +18,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "eval",
         help="score checkpoints, or any images",
         description="Score a run's checkpoints, or images against a reference. REF is a folder, a "
-        "zip, PRESET:SPLIT, or a file of `sagan reference --out`.",
+        "zip, PRESET:SPLIT, a file of `sagan reference --out`, or pytorch-fid's (for fid alone).",
     )
     verb.add_argument(
         "words",
@@ -29,9 +29,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("--step", default="latest", help="latest (default), best, all, or a number")
     verb.add_argument("--images", metavar="DIR|ZIP|PRESET:SPLIT", help="score these, not a run")
-    verb.add_argument("--reference", metavar="REF", help="real side (of a run: its own data)")
+    verb.add_argument("--reference", metavar="REF", help="real images (of a run: its data)")
     add_score_arguments(verb)
-    verb.add_argument("--num-images", type=positive, metavar="N", help="how many are scored")
+    verb.add_argument("--num-images", type=positive, metavar="N", help="number of images to score")
     verb.add_argument(
         "--image-size",
         type=positive,
@@ -39,9 +39,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="with --images: make each square (data.fit) and resize it",
     )
     verb.add_argument(
-        "--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="mean and sd over several"
+        "--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="give mean and sd over these"
     )
-    verb.add_argument("--truncation", type=float, metavar="PSI", help="of a run's latents")
+    verb.add_argument("--truncation", type=float, metavar="PSI", help="scale run's latents by PSI")
     verb.add_argument("--watch", action="store_true", help="follow a running training to its end")
     verb.add_argument(
         "--watch-timeout",
@@ -60,9 +60,9 @@ def add_score_arguments(verb: argparse.ArgumentParser) -> None:
         "--metrics", type=_names, metavar="fid,is,...", help="default: the config's eval.metrics"
     )
     verb.add_argument(
-        "--num-real", type=positive, metavar="N", help="so many real images (default: all)"
+        "--num-real", type=positive, metavar="N", help="number of real images (default: all)"
     )
-    verb.add_argument("--features", metavar="NAME", help="network (default: eval.features)")
+    verb.add_argument("--features", metavar="NAME", help="feature network (default: eval.features)")
     verb.add_argument("--weights", type=Path, metavar="FILE", help="the network's weights")
     verb.add_argument(
         "--resizer", default="tf", help="tf (default), torch, clean: part of the score's name"
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
     overrides = [word for word in args.words if "=" in word]
     places = [word for word in args.words if "=" not in word]
     if args.images is not None:
-        require(not places, f"{places[:1]}: a WORKDIR and --images exclude each other")
+        require(not places, f"{' '.join(places)}: give a WORKDIR or --images, not both")
         return _score_images(args, overrides)
     require(
         len(places) == 1, "sagan eval needs one WORKDIR, or --images and --reference: see --help"

@@ -1,4 +1,4 @@
-"""`sagan reference`: computes and caches the real side of scores."""
+"""`sagan reference`: computes and caches the features of the real images that scores need."""
 
 import argparse
 from pathlib import Path
@@ -9,13 +9,13 @@ from sagan.config.exit_codes import DONE
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb; `args.run(args)` returns the exit status."""
-    verb = subparsers.add_parser("reference", help="compute and cache the real side of scores")
+    verb = subparsers.add_parser("reference", help="compute and cache real images' features")
     verb.add_argument(
         "words", nargs="*", metavar="[CONFIG] section.field=value", help="default: digits"
     )
     verb.add_argument("--split", help="default: the config's data.split")
     add_score_arguments(verb)
-    verb.add_argument("--out", type=Path, metavar="FILE.npz", help="also save it to one file")
+    verb.add_argument("--out", type=Path, metavar="FILE.npz", help="also save them to one file")
     verb.set_defaults(run=_run)
 
 

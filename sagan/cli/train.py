@@ -1,4 +1,4 @@
-"""`sagan train`: arguments → one call → an exit code."""
+"""`sagan train`: loads config and data, joins the job's other processes, and trains."""
 
 import argparse
 import os
@@ -11,11 +11,25 @@ from sagan.config.exit_codes import DONE
 
 def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb; `args.run(args)` returns the exit code."""
-    verb = verbs.add_parser("train", help="train; the same command again resumes")
+    verb = verbs.add_parser(
+        "train",
+        help="train; the same command again resumes",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_epilog(),
+    )
     arguments.add_config_words(verb)
     verb.add_argument("--workdir", type=Path, metavar="DIR", help="default: runs/<name>")
-    verb.add_argument("--dry-run", action="store_true", help="print config and sizes, only")
+    verb.add_argument("--dry-run", action="store_true", help="only print config and sizes")
     verb.set_defaults(run=_run)
+
+
+def _epilog() -> str:
+    from sagan.config import presets
+
+    known = presets.abouts()
+    width = max(map(len, known))
+    lines = [f"  {name:{width}}  {about}" for name, about in known.items()]
+    return "\n".join(["presets:", *lines, "", "`sagan config [PRESET]` lists all fields."])
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -61,8 +61,15 @@ def require(condition: bool, message: str) -> None:
 
 def closest(name: str, known: Iterable[str]) -> str:
     """Returns `; did you mean X` with the known name closest to `name`, or an empty text."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}" if near else ""
+    found = near(name, known)
+    return f"; did you mean {found}" if found else ""
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name closest to `name`; None if none is like it. Case does not matter."""
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
 
 
 def hints(section: type) -> dict[str, Any]:

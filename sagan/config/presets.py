@@ -1,5 +1,6 @@
 """Finds a config by a preset's name or a file's path, and applies `section.field=value`."""
 
+import ast
 import dataclasses
 import importlib.util
 from collections.abc import Sequence
@@ -21,6 +22,18 @@ def preset_folder() -> Path:
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in preset_folder().glob("*.py"))
+
+
+def abouts() -> dict[str, str]:
+    """Returns the first line of each preset's docstring, by name; runs none of them."""
+    found = {}
+    for name in preset_names():
+        try:
+            text = ast.parse((preset_folder() / f"{name}.py").read_bytes())
+            found[name] = (ast.get_docstring(text) or "").partition("\n")[0]
+        except SyntaxError as error:  # told in full by those who use the preset
+            found[name] = f"({error.msg})"
+    return found
 
 
 def preset(name: str) -> Config:

@@ -1,8 +1,9 @@
 """Values that change while a training runs.
 
 A field that allows it takes a number, or the text `linear:START:END:IMAGES` or
-`cosine:START:END:IMAGES`: the value goes from START to END while the discriminator sees IMAGES real
-images, and stays at END. "cosine" is half a period of a cosine, flat at both ends.
+`cosine:START:END:IMAGES`: the value moves from START to END while the discriminator sees IMAGES
+real images, and stays there (`sagan.tasks.gan.optimizer.value` computes it). "cosine" is half a
+period of a cosine, flat at both ends.
 """
 
 from typing import Annotated, Literal, NamedTuple, get_args
@@ -13,7 +14,7 @@ Kind = Literal["linear", "cosine"]
 
 
 class Schedule(NamedTuple):
-    """A value that goes from `start` to `end` while `images` real images are seen."""
+    """A value that moves from `start` to `end` over `images` real images, and then stays there."""
 
     kind: Kind
     start: float

@@ -221,6 +221,9 @@ class GuardConfig:
     lock_seconds: Count = 120
     # Number of steps with NaN or infinite numbers that are skipped before the run gives up.
     skip_steps: CountOrZero = 20
+    # Resume although images were added, removed or replaced since the last checkpoint. The run then
+    # continues otherwise than it would have on the same images.
+    images_may_change: bool = False
     # Save and end the run when its samples have collapsed.
     stop_on_collapse: bool = False
     # Alarm below this mean pairwise distance of samples, as a multiple of that of real images.

@@ -12,15 +12,15 @@ to one in a thousand (`unreadable.py`), while scoring refuses any.
 """
 
 import dataclasses
-import difflib
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
 from sagan.config import Config, ConfigError, DataConfig, plugins
+from sagan.config.fields import closest
 
 
 class Example(TypedDict):
@@ -37,6 +37,9 @@ class Source(Protocol):
     Attributes:
       class_names: one per label; a single class means that there are no labels.
       key: names the content in caches; it must change whenever the content does.
+
+    It may also have `notes` (see `tell`), `contents` (see `contents.py`), and `held_out`: the name
+    of a split of the same set that its images are held against in tables of scores.
     """
 
     class_names: tuple[str, ...]
@@ -120,8 +123,21 @@ def resolve(config: Config, source: Source) -> Config:
     return dataclasses.replace(config, model=model)
 
 
+def held_out(split: str, known: Iterable[str]) -> str | None:
+    """Returns the split that the images of a training split are held against, of those `known`.
+
+    Validation comes first, since the labels of a test split may be secret. None if `split` is not a
+    training split, or there is no other.
+    """
+    if split.lower() not in ("train", "training"):
+        return None
+    by_lower = {name.lower(): name for name in known}
+    usual = ("validation", "val", "valid", "test", "testing")
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
 def unknown_split(split: str, where: str, known: Sequence[str]) -> ConfigError:
     """Returns the error for a split that `where` does not have; names the closest one it has."""
-    near = difflib.get_close_matches(split, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return ConfigError(f"data.split={split!r}; {where} has: {', '.join(known) or 'none'}{hint}")
+    return ConfigError(
+        f"data.split={split!r}{closest(split, known)}; {where} has: {', '.join(known) or 'none'}"
+    )

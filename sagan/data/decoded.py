@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from sagan.config import ConfigError
-from sagan.data import Example, Source, unreadable
+from sagan.data import Example, Source, contents, unreadable
 from sagan.files import cache
 from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
@@ -20,7 +20,7 @@ _PROGRESS_IMAGES = 500
 
 
 class DecodedSource:
-    """A source whose images were all read: `images` (N, S, S, 3) and `labels` (N,).
+    """A source that has decoded all its images: uint8 `images` (N, S, S, 3), `labels` (N,).
 
     Raises: ConfigError if more images are unreadable than a training set may have, or a label is
       not one of the classes.
@@ -28,6 +28,7 @@ class DecodedSource:
 
     def __init__(self, source: Source, image_size: int):
         self.class_names, self.key = source.class_names, source.key
+        self.contents = contents.of(source)
         self.images, self.labels, bad = _decode(source, image_size, tolerant=True)
         unreadable.report(bad, len(source))
 
@@ -86,7 +87,7 @@ def _decode(
     labels = np.load(label_file, allow_pickle=False)
     if images.shape != shape or labels.shape != shape[:1]:
         raise ConfigError(
-            f"{image_file} holds {images.shape}, wanted {shape}; remove it to decode again"
+            f"{image_file} holds {images.shape} instead of {shape}; remove it to decode again"
         )
     return images, labels, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
 
@@ -99,7 +100,7 @@ def _write_cache(
     bad_file: Path,
     tolerant: bool,
 ) -> None:
-    """Decodes into temporary files; the images appear last, so that a reader finds all three."""
+    """Decodes into temporary files. Images are renamed last, so that a reader finds all three."""
     temporary = temporary_path(image_file)
     images = _preallocate(temporary, shape)
     labels = np.empty(len(source), np.int32)
@@ -132,7 +133,7 @@ def _preallocate(file: Path, shape: tuple[int, ...]) -> np.memmap:
         if file.exists():
             file.unlink()
         raise ConfigError(
-            f"{file.parent} (in $SAGAN_CACHE, else ~/.cache/sagan) cannot take "
+            f"{file.parent} (in $SAGAN_CACHE, else ~/.cache/sagan) has no room for "
             f"{math.prod(shape):,} bytes of decoded images: {error.strerror}"
         ) from error
     return images

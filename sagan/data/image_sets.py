@@ -32,6 +32,7 @@ class FromSource:
       name: the set's name in messages and in the protocols of scores.
       key: names the content in caches; it changes whenever the content does.
       num_classes: None if there are no labels.
+      held_out: name of the split that these images are held against; None if there is none.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class FromSource:
         self._source, self._chosen = source, chosen
         self.image_size, self.name = image_size, name
         self.class_names = source.class_names
+        self.held_out: str | None = getattr(source, "held_out", None)
         self.num_classes = len(source.class_names) if len(source.class_names) > 1 else None
         part = "" if chosen is None else f" {len(chosen)} of {len(source)}"
         self.key = source.key + part
@@ -69,7 +71,7 @@ class FromSource:
         total = len(self._source)
         if num_images is None or num_images == total:
             return self
-        require(num_images <= total, f"{self.name} has {total} images, asked for {num_images}")
+        require(num_images <= total, f"{self.name} has {total} images, fewer than {num_images}")
         chosen = np.sort(np.random.default_rng(_SUBSET_SEED).permutation(total)[:num_images])
         return FromSource(self._source, self.image_size, self.name, chosen)
 
@@ -115,8 +117,8 @@ class _Held:
     """A source whose images are in memory and have no labels."""
 
     def __init__(self, images: np.ndarray):
-        self.class_names = ("all",)
-        self.key = f"array-{hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:24]}"
+        self.class_names: tuple[str, ...] = ("all",)
+        self.key = f"array-{hashlib.sha256(images.tobytes()).hexdigest()[:24]}"
         self._images = images
 
     def __len__(self) -> int:
@@ -163,7 +165,7 @@ def _only_size(listed: Listing) -> int:
         if size != first[1] or size[0] != size[1]:
             raise ConfigError(
                 f"{name} is {size[0]}x{size[1]}, {first[0]} {first[1][0]}x{first[1][1]} pixels; "
-                "needed: square images of one size, or --image-size N to make each so"
+                "needed: square images of one size, or --image-size N to resize each"
             )
     assert first is not None
     return first[1][0]

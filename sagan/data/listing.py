@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from sagan.config import ConfigError, DataConfig
 from sagan.config.fields import require
-from sagan.data import trees, unknown_split
+from sagan.data import held_out, trees, unknown_split
 from sagan.data.trees import Entry, Tree
 from sagan.files.images import MAX_BYTES, SUFFIXES
 
@@ -45,6 +45,7 @@ class Listing(NamedTuple):
       labels: class number of each image.
       stamps: for each image, two numbers that change when the file's content changes.
       class_names: names by class number; a single name means that there are no classes.
+      held_out: the split beside the one used that holds images to compare with, if there is one.
       notes: sentences to print: which split is used, and which files are ignored.
     """
 
@@ -53,6 +54,7 @@ class Listing(NamedTuple):
     labels: list[int]
     stamps: list[tuple[int, int]]
     class_names: tuple[str, ...]
+    held_out: str | None
     notes: tuple[str, ...]
 
 
@@ -63,12 +65,12 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
       called: text before the root's name in errors, such as `data.dir=`.
 
     Raises: ConfigError if there are no images, a class is empty, images lie beside classes, a
-      name could be a split or a class, or `dataset.json` does not fit.
+      name could be a split or a class, or `dataset.json` is not valid for these images.
     """
     where = f"{called}{root}"
     tree = trees.open_tree(root, where)
     entries = sorted(tree.entries(), key=lambda entry: entry.path.split("/"))
-    folder, notes = _split_folder(entries, split, where)
+    folder, held, notes = _split_folder(entries, split, where)
     if folder is not None:
         where = f"{where}/{folder}"
         entries = [entry for entry in entries if entry.path.startswith(f"{folder}/")]
@@ -84,13 +86,14 @@ def scan(root: Path, split: str = DataConfig.split, called: str = "") -> Listing
         others.remove(_LABELS)
         class_names, labels, more = _by_number(below, numbers, f"{where}/{_LABELS}")
         notes += more
-    notes += _passed_over(others, where)
+    notes += _ignored(others, where)
     return Listing(
         tree=tree,
         paths=[entry.path for entry in chosen],
         labels=labels,
         stamps=[(entry.size, entry.stamp) for entry in chosen],
         class_names=class_names,
+        held_out=held,
         notes=tuple(notes),
     )
 
@@ -99,10 +102,13 @@ def _is_image(path: str) -> bool:
     return path[path.rfind(".") :].lower() in SUFFIXES
 
 
-def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str | None, list[str]]:
+def _split_folder(
+    entries: Sequence[Entry], split: str, where: str
+) -> tuple[str | None, str | None, list[str]]:
     """Finds the top folder that holds a split.
 
-    Returns: the folder's name, or None if the whole root is the split; and notes to print.
+    Returns: the folder's name, or None if the whole root is the split; the name of the split that
+      it is held against, or None; and notes to print.
     """
     images = [entry.path for entry in entries if _is_image(entry.path)]
     folders = list(dict.fromkeys(path.partition("/")[0] for path in images if "/" in path))
@@ -110,19 +116,23 @@ def _split_folder(entries: Sequence[Entry], split: str, where: str) -> tuple[str
     others = [name for name in folders if name not in named]
     alike = [name for name in named if _SPLITS[name.lower()] == _SPLITS.get(split.lower())]
     if split == DataConfig.split and not alike and (others or not named):
-        notes = [f"{where}: {_listed(named)} beside {_listed(others)} are classes"] if named else []
-        return None, notes
+        note = f"{where}: all folders are classes, {_listed(named)} too, since "
+        return None, None, [f"{note}{_listed(others)} are not splits"] if named else []
     if split == DataConfig.split and others and len(named) == 1:
         raise ConfigError(
-            f"{where} has {named[0]} beside {_listed(others)}: a split or a class? Give the folder "
-            f"{named[0]} itself if it is a split, or rename it if it is a class"
+            f"{where} has folders {named[0]} and {_listed(others)}: is {named[0]} a split or a "
+            "class? Give that folder itself if it is a split, or rename it if it is a class"
         )
     used = split if split in folders else alike[0] if len(alike) == 1 else None
     if used is None:
         raise unknown_split(split, where, named or folders)
     note = f"{where}: split {split} is the folder {used}, one of {_listed(folders)}"
     beside = len(images) - sum("/" in path for path in images)
-    return used, [note + (f"; {beside:,} images beside them are not used" if beside else "")]
+    return (
+        used,
+        held_out(split, named),
+        [note + (f"; {beside:,} images beside them are not used" if beside else "")],
+    )
 
 
 def _by_folder(
@@ -142,7 +152,7 @@ def _by_folder(
     require(not without, f"{where}: no images in class {_listed(sorted(without))}")
     names = tuple(unicodedata.normalize("NFC", str(name)) for name in number)
     twice = [name for name, count in Counter(names).items() if count > 1]
-    require(not twice, f"{where}: class {_listed(twice)} is there twice, in two forms of Unicode")
+    require(not twice, f"{where}: class {_listed(twice)} exists twice, in two forms of Unicode")
     return names, [number[top] for top in tops]
 
 
@@ -189,16 +199,16 @@ def _by_number(
         return ("all",), [0] * len(below), [f"{where}: no labels, so there are no classes"]
     absent = [path for path in below if path not in numbers]
     require(
-        not absent, f"{where}: no label of {_listed(absent)}, {len(absent)} of {len(below)} images"
+        not absent, f"{where}: {len(absent)} of {len(below)} images lack a label: {_listed(absent)}"
     )
     names = tuple(str(n) for n in range(max(numbers.values()) + 1))
     notes = [f"{where}: labels of {len(names)} classes are read from it"]
     if len(numbers) > len(below):
-        notes.append(f"{where}: {len(numbers) - len(below)} files that it names are not there")
+        notes.append(f"{where}: it lists {len(numbers) - len(below)} files that do not exist")
     return names, [numbers[path] for path in below], notes
 
 
-def _passed_over(others: Sequence[str], where: str) -> list[str]:
+def _ignored(others: Sequence[str], where: str) -> list[str]:
     """Returns notes that count the files that are not images, and name likely label files."""
     if not others:
         return []
@@ -206,7 +216,7 @@ def _passed_over(others: Sequence[str], where: str) -> list[str]:
     parts = [f"{count:,} {ending}" for ending, count in counts.most_common(_SHOWN_ENDINGS)]
     rest = sum(counts.values()) - sum(n for _, n in counts.most_common(_SHOWN_ENDINGS))
     parts += [f"{rest:,} with other endings"] if rest else []
-    notes = [f"{where}: passed over: {', '.join(parts)}"]
+    notes = [f"{where}: ignored, since they are not images: {', '.join(parts)}"]
     tables = [path for path in others if _may_hold_labels(path)]
     if tables:
         notes.append(

@@ -7,6 +7,7 @@ So resuming needs no iterator state, and any number of processes reads the same 
 
 import dataclasses
 import functools
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,14 +24,14 @@ from sagan.parallel.devices import Devices
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Feed:
-    """What a training program is fed.
+    """Settings that fix the batches of a run.
 
     Attributes:
-      seed: of the order.
+      seed: seed of the order of images.
       batch_size: images in one global batch.
-      batches_per_step: batches that one step takes.
+      batches_per_step: batches that one step takes, one for each update of the discriminator.
       image_size: height and width in pixels.
-      data: the source, and whether its images are held on the devices.
+      data: the config section `data`, with the source and `resident_bytes`.
     """
 
     seed: int
@@ -41,7 +42,7 @@ class Feed:
 
     @classmethod
     def of(cls, config: Config, batches_per_step: int) -> "Feed":
-        """Returns the feed of a run."""
+        """Copies the settings from a run's config."""
         return cls(
             seed=config.seed,
             batch_size=config.train.batch_size,
@@ -77,10 +78,10 @@ def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
 def dispatch_indices(
     feed: Feed, num_images: int, first_step: int, num_steps: int, part: slice
 ) -> Int[np.ndarray, "steps batches B"]:
-    """Returns the images of `num_steps` steps from `first_step` on.
+    """Returns the indices of the images that `num_steps` steps from `first_step` on train on.
 
     Args:
-      part: of each global batch, what this process reads.
+      part: this process's slice of each global batch.
     """
     per_step = feed.batches_per_step * feed.batch_size
     images = order(feed.seed, num_images, first_step * per_step, num_steps * per_step)
@@ -89,16 +90,16 @@ def dispatch_indices(
 
 
 class Pipeline:
-    """Feeds a training program.
+    """Brings batches of images to the devices, for a compiled training program.
 
     Attributes:
-      resident: whether the whole set is on the devices.
-      data: what the program takes once: the images and labels of a resident set, else nothing.
+      resident: whether the whole set is stored on the devices.
+      data: images and labels of a resident set, which the program gets at each call; else ().
 
     Args:
-      source: the images. Sets of up to `data.resident_bytes` are held on the devices. Larger ones
+      source: the images. Sets of up to `data.resident_bytes` are stored on the devices. Larger ones
         are read by worker processes, each of which opens the source anew.
-      devices: that batches are split over.
+      devices: the devices over which batches are split.
     """
 
     BATCH_AXIS = 2  # after steps and the batches of a step
@@ -132,8 +133,8 @@ class Pipeline:
         """Yields the batches of each dispatch, with axes (steps, batches of a step, batch, …).
 
         Args:
-          dispatches: (first step, number of steps) of each, in any order; read to its end before
-            the first batch unless the set is resident.
+          dispatches: (first step, number of steps) of each call of the program, in any order and
+            finite: unless the set is resident, it is read to its end before the first batch.
 
         Raises: ConfigError when too many of the images read so far are unreadable.
         """
@@ -182,7 +183,7 @@ class _Reader:
 def _read_ahead(
     reader: _Reader, dispatches: Iterable[tuple[int, int]], workers: int
 ) -> Iterator[Any]:
-    """Reads dispatches in order, ahead of time, in worker processes; 0: in a thread."""
+    """Reads dispatches in order and ahead of time, in `workers` processes (0: in a thread)."""
     import grain
     from absl import flags
 
@@ -192,7 +193,8 @@ def _read_ahead(
     dataset = grain.MapDataset.source(table).map(reader)
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_interrupts)
     iterator = iter(dataset)
     try:
         yield from iterator
@@ -201,13 +203,18 @@ def _read_ahead(
             iterator.close()
 
 
+def _ignore_interrupts(*_: int) -> None:
+    """Leaves Ctrl-C, which a terminal sends to all processes, to the one that trains and saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def decode(
     config: DataConfig, labelled: bool, whole: Any, batch: Any, keys: Key[Array, "batches B"]
 ) -> Batch:
     """Turns a device's batches into images in [-1, 1], inside the compiled program.
 
     Args:
-      labelled: whether labels are wanted.
+      labelled: whether the model uses labels.
       whole: the pipeline's `data`.
       batch: one step's part of what `Pipeline.batches` yields, (batches, B, …).
       keys: one per image, (batches, B); random augmentation depends on nothing else.

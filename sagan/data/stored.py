@@ -15,7 +15,7 @@ class Stored(abc.ABC):
 
     Attributes:
       image_size: height and width that images get, in pixels.
-      how: how an image becomes square; see `images.fit`.
+      how: how an image becomes square; see `sagan.files.images.fit`.
     """
 
     def __init__(self, image_size: int, how: Fit):
@@ -26,7 +26,7 @@ class Stored(abc.ABC):
         """Returns an image as upright RGB of any shape, and its label."""
 
     def fitted(self, image: Image.Image) -> UInt8[np.ndarray, "S S 3"]:
-        """Returns what training sees of a stored image."""
+        """Returns a stored image as training sees it: made square and resized (`images.fit`)."""
         return fit(image, self.image_size, self.how)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> Example:

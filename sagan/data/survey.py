@@ -24,7 +24,7 @@ _NAME_PX = 20  # height of the line with a class's name
 
 
 class Survey(NamedTuple):
-    """What `survey` has found.
+    """The results of `survey`.
 
     Attributes:
       bad: for each unreadable image, its name and what is wrong with it.

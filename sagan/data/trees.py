@@ -2,7 +2,7 @@
 
 Ignored everywhere: names that begin with a dot (`.DS_Store`, `._photo.png`), `__MACOSX`,
 `Thumbs.db`, `desktop.ini` and the like. In a folder, symbolic links are followed. A zip is read in
-place, and equals the folder that was zipped: a folder in which everything lies does not count.
+place, like the folder that was zipped: if all its files lie in one top folder, that is skipped.
 """
 
 import errno
@@ -71,7 +71,7 @@ def open_tree(root: Path, called: str) -> Tree:
         raise ConfigError(f"{called}: cannot be read ({error.strerror})") from error
     except (zipfile.BadZipFile, ValueError) as error:
         raise ConfigError(f"{called}: a damaged zip ({error})") from error
-    raise ConfigError(f"{called} is not a folder, nor a zip")
+    raise ConfigError(f"{called} is neither a folder nor a zip")
 
 
 def _is_ignored(name: str) -> bool:
@@ -124,7 +124,7 @@ def _status(entry: "os.DirEntry[str]") -> os.stat_result:
     except OSError as error:
         if entry.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             target = os.readlink(entry.path)
-            raise ConfigError(f"{entry.path}: a link to {target}, which is not there") from error
+            raise ConfigError(f"{entry.path}: a link to {target}, which does not exist") from error
         raise
 
 

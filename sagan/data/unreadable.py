@@ -71,7 +71,7 @@ def report(bad: Mapping[int, str], num_images: int, known: Mapping[int, str] | N
         total = len({*bad, *(known or {})})
         print(
             f"sagan: {total} of {num_images} images cannot be read; "
-            "the next one takes the place of each:",
+            "each is replaced by the next one that can be read:",
             file=sys.stderr,
         )
     for index in new:

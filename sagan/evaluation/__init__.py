@@ -8,10 +8,11 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 | `checkpoints` | scores the checkpoints of a run, once or as they appear |
 | `image_files` | scores images that come as files or as a split of a dataset |
 | `image_scorer` | the `Scorer` of tasks whose samplers draw images |
-| `evaluator` | metrics, a feature network and a real side, ready to score images |
+| `evaluator` | metrics, a feature network and a reference, ready to score images |
 | `fold` | one pass over images: features of each batch, folded into the metrics' states |
-| `reference` | the real side, with which images are compared: opened by name, computed once |
-| `reference_files` | the files that the real side is cached in, or saved to |
+| `reference` | the real images that images are compared with: opened by name, computed once |
+| `reference_files` | the files that references are cached in, or saved to |
+| `peer_statistics` | means and covariances that other programs saved, as a reference |
 | `requirements` | checks that raise an error before any work that could only fail |
 | `protocol` | names of scores, and the fingerprint of how they were measured |
 | `results` | the files `eval/<step>.json` of a run |
@@ -24,7 +25,7 @@ offers a `Scorer` for a `ScoreSpec`. Tasks whose samplers draw images use `Image
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -47,13 +48,13 @@ class ScoreSpec:
       features: the feature network; see `evaluation.features`.
       num_images: generated images to score.
       num_real: real images to compare with; None: all.
-      reference: the real side: a folder, `PRESET:SPLIT`, or a file that `sagan reference` saved;
+      reference: the real images: a folder, `PRESET:SPLIT`, or a file that `sagan reference` saved;
         None: the data that the run was trained on.
       weights: a file of the network's weights; None: the network's own.
       resizer: how images are brought to the network's size.
-      seeds: of latents and classes. With several, scores are means over them.
+      seeds: seeds of latents and classes. With several, scores are means over them.
       truncation: latents are scaled by this factor; None: they are not.
-      batch_size: images per call of the network, on each device. It does not change scores.
+      batch_size: images per call of the feature network, on each device. It does not change scores.
 
     Raises: ConfigError for a truncation or seeds out of range.
     """
@@ -118,6 +119,14 @@ class Sampler(Protocol):
         ...
 
 
+class RealScores(NamedTuple):
+    """Scores of real images, under the names of the scores of generated ones; and what they are."""
+
+    name: str
+    metrics: dict[str, float]
+    about: str
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Scores the checkpoints of one task, as one `ScoreSpec` asks for."""
@@ -135,6 +144,13 @@ class Scorer(Protocol):
 
     def protocol(self) -> dict[str, Any]:
         """Returns the fingerprint that scores are stored with; see `evaluation.protocol`."""
+        ...
+
+    def score_real(self) -> "RealScores | None":
+        """Scores real images that were not trained on, to be shown beside checkpoints.
+
+        All processes must call this. Returns None if there are none.
+        """
         ...
 
     def score(self, sampler: Any) -> dict[str, Any]:

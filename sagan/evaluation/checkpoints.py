@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from sagan import data
-from sagan.config import Config
+from sagan.config import Config, ConfigError
 from sagan.config.exit_codes import CRASH, Failure
 from sagan.config.fields import require
-from sagan.evaluation import ScoredTask, Scorer, ScoreSpec, presentation, results
+from sagan.evaluation import (
+    RealScores,
+    ScoredTask,
+    Scorer,
+    ScoreSpec,
+    presentation,
+    results,
+)
 from sagan.evaluation.requirements import require_same_numbers
 from sagan.parallel import processes
 from sagan.runs import checkpoint
@@ -65,14 +72,15 @@ def score_run(
         rows = [row for row in rows if row is not None]
     else:
         rows = [scoring.score_given(n) for n in wanted]
+    real = scoring.score_real() if show and rows and not as_json else None
     if show and processes.is_main() and rows:
-        presentation.show(rows, as_json=as_json)
+        presentation.show(rows, as_json=as_json, real=real)
     scoring.require_filed()
     return rows
 
 
 def is_scored(workdir: Path, step: int, scorer: Scorer) -> bool:
-    """Returns whether a step has all scores of `scorer`, with the same fingerprint."""
+    """Returns whether `eval/` holds all scores of `scorer` for a step, measured in the same way."""
     return _filed(workdir, step, scorer) is not None
 
 
@@ -145,6 +153,14 @@ class _Scoring:
 
     def filed(self, step: int) -> dict[str, Any] | None:
         return _filed(self._workdir, step, self._scorer)
+
+    def score_real(self) -> RealScores | None:
+        """Scores real held-out images; None if there are none, or one cannot be read."""
+        try:
+            return self._scorer.score_real()
+        except ConfigError as error:  # the checkpoints' scores are shown all the same
+            print(f"sagan: no scores of real held-out images: {error}", file=sys.stderr)
+            return None
 
     def require_filed(self) -> None:
         """Raises: UnfiledError if a result could not be written; called after all are printed."""

@@ -1,11 +1,11 @@
 """Prints two results side by side, if they were measured in the same way."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from sagan.config import ConfigError
 from sagan.evaluation import presentation, protocol, results
+from sagan.files import places
 
 
 def run(a: str, b: str, *, as_json: bool = False) -> None:
@@ -46,7 +46,7 @@ def run(a: str, b: str, *, as_json: bool = False) -> None:
 
 def _load(text: str) -> tuple[str, dict[str, Any]]:
     """Returns the name and the result that an argument stands for."""
-    path = Path(text).expanduser()
+    path = places.local(text)
     if path.is_dir():
         scored = results.read_all(path)
         if not scored:

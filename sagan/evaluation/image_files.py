@@ -81,7 +81,7 @@ def score_images(
 def _open_real(
     text: str, overrides: Sequence[str], image_size: int | None, fake_px: int
 ) -> FromSource:
-    """Opens the real side; a preset's data is read at the size of the images that are scored."""
+    """Opens the reference; a preset's data is read at the size of the images that are scored."""
     is_place = reference.find_place(text) is not None
     size = image_size if is_place else image_size or fake_px
     return reference.open_images(text, overrides=overrides, image_size=size)

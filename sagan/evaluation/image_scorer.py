@@ -9,7 +9,15 @@ import numpy as np
 
 from sagan.config import DataConfig
 from sagan.data.image_sets import FromSource
-from sagan.evaluation import HowMade, Sampler, ScoreSpec, features, protocol, reference
+from sagan.evaluation import (
+    HowMade,
+    RealScores,
+    Sampler,
+    ScoreSpec,
+    features,
+    protocol,
+    reference,
+)
 from sagan.evaluation import metrics as metrics_lib
 from sagan.evaluation.evaluator import Evaluator
 from sagan.evaluation.requirements import (
@@ -22,7 +30,7 @@ from sagan.evaluation.requirements import (
 class ImageScorer:
     """Scores checkpoints that draw images.
 
-    The constructor opens the real side and the feature network, so that an error is reported before
+    The constructor opens the reference and the feature network, so that an error is reported before
     hours of training.
 
     Args:
@@ -33,7 +41,7 @@ class ImageScorer:
         truncation.
 
     Attributes:
-      reference: the real side.
+      reference: features of the real images.
 
     Raises: ConfigError if data or network cannot be opened, or if a metric needs more images,
       classes or outputs than there are.
@@ -56,10 +64,13 @@ class ImageScorer:
             return reference.open_data(data, image_size)
 
         real: FromSource | Path
+        self._data = data
+        self._training: FromSource | None = None  # where the reference is the run's own data
         if saved := reference.saved_file(spec):
             real = saved
         elif spec.reference is None:
-            real = training_images().part(spec.num_real)
+            self._training = training_images()
+            real = self._training.part(spec.num_real)
         else:
             fitted = [f"data.fit={data.fit}"]  # as the images that the run was trained on
             real = reference.open_images(
@@ -95,11 +106,28 @@ class ImageScorer:
         made = protocol.of_samples(self._how_made, self._spec)
         return self._evaluator.protocol(self._spec.num_images, made)
 
-    def labels(self, seed: int) -> np.ndarray | None:
-        """Draws a class for each image, as frequent as among the real ones.
+    def score_real(self) -> RealScores | None:
+        """Scores images of the data's own held-out split, no more than are generated.
 
-        All classes are equally frequent if the real side has no classes. Returns None if the model
-        is unconditional.
+        Returns None if there is no such split with the run's classes, or the reference is not the
+        data that the run was trained on.
+        """
+        split = self._training.held_out if self._training is not None else None
+        if self._training is None or split is None:
+            return None
+        images = reference.open_data(self._data, self._training.image_size, split)
+        if not set(images.class_names) <= set(self._training.class_names):
+            return None
+        images = images.part(min(len(images), self._spec.num_images))
+        images = images.with_classes(self._training.class_names)
+        scores = self._evaluator.score_real(images, self._spec.num_images)
+        about = f"real {split}: {len(images):,} real images that were not trained on"
+        return RealScores(f"real {split}", scores, about)
+
+    def labels(self, seed: int) -> np.ndarray | None:
+        """Returns a class for each image, in a seeded order, as frequent as among the real images.
+
+        All are equally frequent if those have no classes. None for an unconditional model.
         """
         if self._num_classes is None:
             return None
@@ -114,7 +142,7 @@ class ImageScorer:
         Returns: what `eval/<step>.json` holds. With several seeds, scores are means over them, and
           `<score>_seed_sd` is their standard deviation (divisor n - 1).
 
-        Raises: ConfigError if the real side has other classes than the checkpoint.
+        Raises: ConfigError if the reference has other classes than the checkpoint.
         """
         started = time.monotonic()
         real, seeds = self.reference, self._spec.seeds

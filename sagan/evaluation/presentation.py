@@ -5,26 +5,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sagan.evaluation import protocol, results
+from sagan.evaluation import RealScores, protocol, results
 from sagan.files import tables
 from sagan.files.atomic import replacing
 from sagan.runs import logs
 
 
-def show(rows: Iterable[Mapping[str, Any]], *, as_json: bool, name: str = "step") -> None:
+def show(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    as_json: bool,
+    name: str = "step",
+    real: RealScores | None = None,
+) -> None:
     """Prints results: a table followed by warnings, or one JSON object per line.
 
     Args:
       name: the head of the first column.
+      real: the last row of the table.
     """
     rows = list(rows)
     if as_json:
         for row in rows:
             print(json.dumps(row))
         return
-    print(
-        score_table([(str(row.get("images", row["step"])), row["metrics"]) for row in rows], name)
-    )
+    named = [(str(row.get("images", row["step"])), row["metrics"]) for row in rows]
+    if real is not None:
+        named.append((real.name, real.metrics))
+    print(score_table(named, name))
+    if real is not None:
+        print(real.about)
     for warning in dict.fromkeys(w for row in rows for w in row.get("warnings", [])):
         print(f"warning: {warning}")
 

@@ -10,7 +10,7 @@ Fields of a fingerprint:
 
     features, weights_sha256    the network and its weights
     resizer                     to the network's input size
-    reference, reference_sha256 the real side: its name, and a hash of pixels, order and classes
+    reference, reference_sha256 the real images: a name, and a hash of pixels, order and classes
     num_real, num_fake          numbers of images
     image_size                  of both sides, before the resizer
     truncation, seed            of latents; several seeds if scores are means over them

@@ -1,4 +1,4 @@
-"""The real images that scores compare with (the real side): opened by name and cached."""
+"""The real images that scores compare with (the reference): opened by name and cached."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from sagan import data
 from sagan.config import Config, DataConfig, presets
-from sagan.config.fields import require
+from sagan.config.fields import closest, require
 from sagan.data.image_sets import FromSource, open_folder
 from sagan.evaluation import ScoreSpec, features, reference_files
 from sagan.evaluation import metrics as metrics_lib
@@ -18,6 +18,7 @@ from sagan.evaluation.fold import fold, merged, merged_states
 from sagan.evaluation.metrics import Metric, State
 from sagan.evaluation.reference_files import Cache, Contents, Reference
 from sagan.evaluation.requirements import require_outputs
+from sagan.files import places
 from sagan.files.images import Fit
 from sagan.parallel import arrays, processes
 
@@ -47,7 +48,10 @@ def find_place(text: str) -> tuple[Path, str | None] | None:
     """Returns the folder or zip that `PLACE` or `PLACE:SPLIT` names, and the split; else None.
 
     `NAME:SPLIT` is the preset of this name if there is one.
+
+    Raises: ConfigError for a URL.
     """
+    places.local(text)
     name, _, split = text.rpartition(":")
     for place, part in ((text, None), (name, split)):
         path = Path(place).expanduser()
@@ -68,7 +72,8 @@ def _open_preset(text: str, overrides: Sequence[str], image_size: int | None) ->
     known = presets.preset_names()
     require(
         name in known or name.endswith(".py"),
-        f"{text!r} is no folder, no zip, nor PRESET or PRESET:SPLIT; presets: {', '.join(known)}",
+        f"{text!r} is no folder, no zip, nor PRESET or PRESET:SPLIT{closest(name, known)}; "
+        f"presets: {', '.join(known)}",
     )
     config = presets.load(name, overrides)
     return open_data(config.data, image_size or config.model.image_size, split or None)
@@ -107,7 +112,12 @@ def saved_file(spec: ScoreSpec) -> Path | None:
 
 
 def of(
-    real: FromSource | Path, metrics: Sequence[Metric], extractor: Extractor, *, batch_size: int
+    real: FromSource | Path,
+    metrics: Sequence[Metric],
+    extractor: Extractor,
+    *,
+    batch_size: int,
+    is_scored: bool = False,
 ) -> Reference:
     """Returns the reference with the states that these metrics need.
 
@@ -116,13 +126,15 @@ def of(
 
     Args:
       batch_size: images per call of the network, on each device.
+      is_scored: the images are to be scored too, so states of all metrics are wanted, not only of
+        those that compare.
 
     Raises: ConfigError if the network lacks an output that a metric reads, or the file does not
       fit the network and the metrics.
     """
     if isinstance(real, Path):
         return reference_files.load(real, metrics, extractor)
-    wanted = {m.state_name: m for m in metrics if m.uses_real}
+    wanted = {m.state_name: m for m in metrics if m.uses_real or is_scored}
     require_outputs(extractor, list(wanted.values()))
     cache = Cache(_key(real, extractor)) if processes.is_main() else None
     states = _from_main(cache, {n: m.accumulator.state for n, m in wanted.items()})
@@ -212,7 +224,7 @@ def _key(images: FromSource, extractor: Extractor) -> dict[str, Any]:
 
 
 def run(config: Config, spec: ScoreSpec, *, split: str | None, out: Path | None) -> None:
-    """Computes and caches the real side of a config's scores, and saves it to `out` if given.
+    """Computes and caches the reference of a config's scores, and saves it to `out` if given.
 
     Raises: ConfigError if data or network cannot be opened.
     """

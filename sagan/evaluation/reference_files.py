@@ -1,4 +1,4 @@
-"""The real side in files: states kept in the cache folder, and references saved as one `.npz`.
+"""References in files: states kept in the cache folder, and references saved as one `.npz`.
 
 A cached state is stored under a hash of everything that it depends on. Each file also contains
 these facts, and is used only if they match.
@@ -17,6 +17,7 @@ import numpy as np
 
 from sagan.config import ConfigError
 from sagan.config.fields import require
+from sagan.evaluation import peer_statistics
 from sagan.evaluation.features import Extractor
 from sagan.evaluation.metrics import Metric, State
 from sagan.files import cache
@@ -34,16 +35,17 @@ class Contents(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The real side, ready to be compared with.
+    """The features of the real images, as metrics need them.
 
     Attributes:
+      num_images, image_size: None if they are not known, as of statistics by other programs.
       states: by `Metric.state_name`.
     """
 
     name: str
     sha256: str  # of the contents
-    num_images: int
-    image_size: int  # px
+    num_images: int | None
+    image_size: int | None  # px
     class_names: tuple[str, ...]
     class_counts: np.ndarray
     states: Mapping[str, State]
@@ -110,13 +112,15 @@ def save(path: Path, reference: Reference, extractor: Extractor) -> None:
 
 
 def load(path: Path, metrics: Sequence[Metric], extractor: Extractor) -> Reference:
-    """Reads a saved reference.
+    """Reads a saved reference, or statistics of pytorch-fid.
 
-    Raises: ConfigError if the file was not made by `save`, if it is of another network, other
-      weights or another resizer, or if it lacks a state that a metric needs.
+    Raises: ConfigError if the file was not made by `save` nor by pytorch-fid, if it is of another
+      network, other weights or another resizer, or if it lacks a state that a metric needs.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if peer_statistics.are_in(file):
+                return _of_peer(path, file, metrics, extractor)
             about = json.loads(str(file["about"]))
             _require_fit(path, about, extractor)
             wanted = {m.state_name: m for m in metrics if m.uses_real}
@@ -131,6 +135,21 @@ def load(path: Path, metrics: Sequence[Metric], extractor: Extractor) -> Referen
         image_size=about["image_size"],
         class_names=tuple(about["class_names"]),
         class_counts=counts,
+        states=states,
+    )
+
+
+def _of_peer(
+    path: Path, file: Mapping[str, Any], metrics: Sequence[Metric], extractor: Extractor
+) -> Reference:
+    states, digest = peer_statistics.states(path, file, metrics, extractor)
+    return Reference(
+        name=f"statistics:{path.name}",
+        sha256=digest,
+        num_images=None,
+        image_size=None,
+        class_names=(),
+        class_counts=np.zeros(0, np.int64),
         states=states,
     )
 

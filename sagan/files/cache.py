@@ -6,8 +6,15 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Returns `$SAGAN_CACHE`, or `~/.cache/sagan` if that is unset or empty."""
-    return Path(os.environ.get("SAGAN_CACHE") or "~/.cache/sagan").expanduser()
+    """Returns `$SAGAN_CACHE`; else `$XDG_CACHE_HOME/sagan`; else `~/.cache/sagan`.
+
+    A variable that is empty counts as unset, and so does an `XDG_CACHE_HOME` that is not an
+    absolute path, as the XDG Base Directory Specification demands.
+    """
+    if given := os.environ.get("SAGAN_CACHE"):
+        return Path(given).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path("~/.cache").expanduser()) / "sagan"
 
 
 def keep_compiled_programs() -> None:
@@ -25,7 +32,7 @@ def keep_compiled_programs() -> None:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", place)
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

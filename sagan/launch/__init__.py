@@ -3,12 +3,12 @@
 The module of a target has
 
 * `HELP`, one line for the command line;
-* `CLOUD`, whether its machines see none of the files here;
+* `CLOUD`, whether its machines cannot read the files of this machine;
 * `add_arguments(parser)`;
-* `plan(launch, args) -> Plan`, which decides on files and commands and touches nothing.
+* `plan(launch, args) -> Plan`, which returns files and commands, and changes nothing.
 
 Its templates are files of the folder `launch/` beside the package, with `{{NAME}}` where a value
-goes. They say where a training runs, never what it is.
+goes. They describe only where a training runs; its settings are in the command that is filled in.
 """
 
 import argparse
@@ -49,13 +49,13 @@ class Launch(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What starting a training comes to.
+    """The files and commands that start a training.
 
     Attributes:
-      files: to write, with their text.
-      commands: to run after that, in order.
-      start: does both, or what replaces them, and returns the exit status.
-      notes: to print at the end.
+      files: the text to write to each path.
+      commands: run in this order, after the files are written.
+      start: carries out a plan (`submit`, or the target's own way); returns the exit status.
+      notes: printed at the end.
     """
 
     files: Mapping[Path, str]
@@ -188,4 +188,4 @@ def require_even_batches(launch: Launch, devices: int) -> None:
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Adds the argument of all targets that run a container."""
-    parser.add_argument("--image", required=True, help="built from launch/Dockerfile")
+    parser.add_argument("--image", required=True, help="container built from launch/Dockerfile")

@@ -19,8 +19,8 @@ without overlap, so the time for communication is an upper bound. R(b) is the ti
                                                       a GPU inside and between nodes
 
 Efficiency is T(1) / (n T(n)), that is, compared with one device that processes the whole batch and
-communicates with nobody. The model leaves out the host, the input, the dispatch, and that chips use
-small batches less well.
+communicates with nobody. The model ignores the host, the input and the dispatch, and the lower
+efficiency of chips on small batches.
 """
 
 import math
@@ -125,7 +125,7 @@ def h100(count: int) -> Nodes:
 
 
 class Prediction(NamedTuple):
-    """Seconds of one step, and the efficiency that follows from them."""
+    """Seconds of arithmetic and of communication in a step, and the efficiency (see above)."""
 
     math: float
     communication: float
@@ -135,12 +135,12 @@ class Prediction(NamedTuple):
 def predict(
     machine: Torus | Nodes, *, flops: float, messages: Sequence[float], utilisation: float
 ) -> Prediction:
-    """Applies the model that the top of this file describes.
+    """Predicts one step by the model that the top of this file describes.
 
     Args:
-      flops: of one step, over all devices.
+      flops: FLOPs of one step, over all devices.
       messages: bytes of each all-reduce of a step.
-      utilisation: share of the chips' peak that the arithmetic reaches.
+      utilisation: fraction of the chips' peak FLOP/s that the arithmetic reaches.
     """
     whole = flops / (machine.chip.peak_flops * utilisation)
     communication = sum(map(machine.all_reduce, messages))

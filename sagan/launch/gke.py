@@ -30,8 +30,7 @@ _DIMENSIONS = {
     "tpu-v5-lite-podslice": 2,
     "tpu-v6e-slice": 2,
 }
-_CHIPS_PER_HOST = 4  # of every multi-host slice
-
+_CHIPS_PER_HOST = 4  # in every slice of several hosts
 
 HELP = "a JobSet on Google Kubernetes Engine: TPU slices or GPU nodes"
 CLOUD = True
@@ -44,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="tpu-v4-podslice",
         help="node label: tpu-v4-podslice, nvidia-h100-80gb, ...",
     )
-    parser.add_argument("--topology", metavar="AxBxC", help="TPU: chips of a slice, e.g. 2x2x4")
-    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="TPU")
-    parser.add_argument("--nodes", type=positive, default=1, metavar="N", help="GPU")
-    parser.add_argument("--gpus-per-node", type=positive, default=8, metavar="N", help="GPU")
+    parser.add_argument("--topology", metavar="AxBxC", help="TPU: shape of a slice, e.g. 2x2x4")
+    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="TPU slices")
+    parser.add_argument("--nodes", type=positive, default=1, metavar="N", help="GPU nodes")
+    parser.add_argument("--gpus-per-node", type=positive, default=8, metavar="N", help="default: 8")
     parser.add_argument("--queue", default="sagan", help="Kueue LocalQueue (default sagan)")
     parser.add_argument("--namespace", default="default")
     parser.add_argument(
@@ -55,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--spot", action="store_true")
     parser.add_argument(
-        "--privileged", action="store_true", help="TPU on GKE before 1.28 only: open the devices"
+        "--privileged", action="store_true", help="let pods open TPU devices (GKE before 1.28)"
     )
-    parser.add_argument("--replace", action="store_true", help="delete the job of that name first")
+    parser.add_argument("--replace", action="store_true", help="delete a job of this name first")
     parser.add_argument(
         "--evaluator",
         metavar="ACCELERATOR[:N]",
-        help="also a one-host evaluator, e.g. nvidia-l4:1 or tpu-v5-lite-podslice:1x1",
+        help="also start an evaluator on one host, e.g. nvidia-l4:1 or tpu-v5-lite-podslice:1x1",
     )
 
 
@@ -89,7 +88,7 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     for path in files:
         if args.replace:
             commands.append(["kubectl", "delete", "--ignore-not-found", "-f", str(path)])
-        # `create`, not `apply`: a second launch of a live run is refused.
+        # Unlike `apply`, `create` refuses a job that exists, so a run is not launched twice.
         commands.append(["kubectl", "create", "-f", str(path)])
     notes = f"follow: kubectl logs -n {args.namespace} -f job/{launch.run_id}-trainer-0"
     return Plan(files, commands, submit, notes)
@@ -142,7 +141,7 @@ def _gpu(launch: Launch, args: argparse.Namespace, common: dict) -> str:
 
 
 def _trainer(launch: Launch) -> dict[str, object]:
-    # Kubernetes would put a variable's value for $(NAME).
+    # Kubernetes replaces $(NAME) by a variable's value, unless it is written $$(NAME).
     words = [word.replace("$(", "$$(") for word in travelling_arguments(launch)]
     return {
         "ARGUMENTS": json.dumps(words),
@@ -192,9 +191,9 @@ def _selector(accelerator: str, topology: str | None, spot: bool) -> str:
 
 
 def slice_chips(accelerator: str, topology: str) -> int:
-    """Counts the chips of a slice.
+    """Returns the number of chips of a slice.
 
-    Raises: ConfigError for an unknown accelerator, or a shape that it does not come in.
+    Raises: ConfigError for an unknown accelerator, or a shape in which it is not offered.
     """
     if accelerator not in _DIMENSIONS:
         raise ConfigError(f"--accelerator {accelerator!r}; TPUs known: {', '.join(_DIMENSIONS)}")
@@ -213,5 +212,5 @@ def slice_chips(accelerator: str, topology: str) -> int:
 
 
 def hosts_per_slice(accelerator: str, topology: str) -> int:
-    """Counts the hosts, hence pods and processes, of a slice: 4 chips on each, or fewer on one."""
+    """Returns the number of hosts of a slice, each of which runs one process on up to 4 chips."""
     return max(1, slice_chips(accelerator, topology) // _CHIPS_PER_HOST)

@@ -1,4 +1,4 @@
-"""Processes on this machine: started together, signalled together, ended together."""
+"""Runs the processes of a job on this machine, passes signals on, and ends them together."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ from sagan.launch import RETRY_CODES, Launch, Plan, sagan_command, train_argumen
 
 
 class Process(NamedTuple):
-    """One process to start: `name` prefixes its lines, `environment` is added to ours."""
+    """A process to start; `name` prefixes its output, `environment` is added to this process's."""
 
     name: str
     command: Sequence[str]
@@ -33,25 +33,26 @@ class Supervision(NamedTuple):
 
 _DEFAULT = Supervision()
 
-
 HELP = "processes on this machine"
 CLOUD = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=positive, default=1, metavar="N")
-    parser.add_argument("--port", type=positive, help="of the coordinator (default: a free one)")
+    parser.add_argument(
+        "--port", type=positive, help="port of the coordinator (default: a free one)"
+    )
     parser.add_argument(
         "--gpus-per-process",
         type=positive,
         metavar="N",
         help="give each process its own N GPUs (default: every process sees all)",
     )
-    parser.add_argument("--evaluator", action="store_true", help="run `sagan eval --watch` beside")
+    parser.add_argument("--evaluator", action="store_true", help="also run `sagan eval --watch`")
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """Returns a plan with one `sagan train` per process; three variables tell each its rank."""
+    """Returns a plan with one `sagan train` per process; environment variables hold its rank."""
     port = args.port or free_port()
     ranks = [
         Process(
@@ -113,14 +114,14 @@ def supervise(
     *,
     new_port: bool = False,
 ) -> int:
-    """Runs all processes until the ranks end; starts them again if they may and did not finish.
+    """Runs all processes until the ranks end, and again after an exit code in `RETRY_CODES`.
 
-    SIGTERM and SIGINT go once to every process, which saves and exits; the job is then not
-    started again. Helpers (an evaluator) never decide how the job ends.
+    They are restarted at most `max_restarts` times. SIGTERM and SIGINT go once to every process,
+    which saves and exits; no restart follows. Helpers (an evaluator) never decide the job's end.
 
     Returns:
-      0 if every rank returned 0, else the status of the first that did not (128 + n for
-      signal n). Where saving made one rank exit 42, the others get the time to follow.
+      0 if every rank returned 0, else the status of the first that did not (128 + n for signal n).
+      If a rank exits with 42 (preempted), the others get `grace_seconds` to save too.
     """
     restarts = 0
     while True:
@@ -130,13 +131,13 @@ def supervise(
             return status
         restarts += 1
         _print(f"exit {status}: starting again ({restarts} of {how.max_restarts})")
-        if new_port and len(ranks) > 1:  # the old one may still be held for a minute
+        if new_port and len(ranks) > 1:  # the old port may stay in use for a minute
             address = {"SAGAN_COORDINATOR": f"127.0.0.1:{free_port()}"}
             ranks = [r._replace(environment={**r.environment, **address}) for r in ranks]
 
 
 class _Group:
-    """One attempt: the live processes, and what has been asked of them."""
+    """The processes of one attempt; signals that this process gets are passed on to them."""
 
     def __init__(self, ranks: Sequence[Process], helpers: Sequence[Process], grace: float) -> None:
         self.signalled = False
@@ -169,7 +170,7 @@ class _Group:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Out of our group, or Ctrl-C would reach it twice: from the terminal and from us.
+            # Not in our process group, where Ctrl-C would reach it twice: from the terminal and us.
             start_new_session=True,
         )
         assert child.stdout
@@ -190,7 +191,7 @@ class _Group:
             for child in self.ranks:
                 if child.poll():  # ended, and not with 0
                     status = _status(child)
-                    # 42 is a common save, announced by the first to finish it.
+                    # After 42 (preempted) the other ranks may still be saving: let them finish.
                     if status != 42:
                         _terminate(self.ranks)
                     self._end(self.ranks, self.grace)
@@ -200,7 +201,7 @@ class _Group:
             time.sleep(0.05)
 
     def _end(self, children: Sequence[subprocess.Popen], patience: float) -> None:
-        """Gives `children` so many seconds to end by themselves, then terminates, then kills."""
+        """Waits `patience` seconds for children to end; then terminates and at last kills them."""
         if not _all_ended(children, patience):
             _terminate(children)
             if not _all_ended(children, min(self.grace, 10.0)):

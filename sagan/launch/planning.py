@@ -1,4 +1,4 @@
-"""Makes the plan for what was typed, and carries it out unless `--dry-run` was given."""
+"""Makes the plan of a `sagan launch` command, and carries it out unless `--dry-run` is given."""
 
 import argparse
 import importlib
@@ -7,6 +7,7 @@ from typing import Any
 from sagan.config import presets
 from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
+from sagan.files import places
 from sagan.launch import Launch, Plan, require_dns_label, show
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
@@ -34,19 +35,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-restarts",
         type=not_negative,
         metavar="N",
-        help="bound on restarts after 42 and 127..255 (default: local 0, sky 3, elsewhere 50)",
+        help="most restarts after exit code 42 (preempted) or 127 to 255 (killed, hung) "
+        "(default: local 0, sky 3, elsewhere 50)",
     )
     parser.add_argument(
         "--grace-seconds",
         type=positive,
         default=120,
         metavar="S",
-        help="from SIGTERM to the end: at least one step and one save (default 120)",
+        help="time from SIGTERM until a process is killed; must suffice for one step and one save "
+        "(default 120)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plans the launch that was typed, and starts it unless `--dry-run` was given.
+    """Plans the launch that the arguments ask for, and starts it unless `--dry-run` is given.
 
     Returns:
       The training's exit code where the target waits for it (`local`, `tpu-vm`), otherwise that of
@@ -68,7 +71,7 @@ def plan_for(args: argparse.Namespace) -> Plan:
 
 
 def launch_for(args: argparse.Namespace) -> Launch:
-    """Loads the config, and derives run id and work directory: the same id, the same directory."""
+    """Loads the config, and derives the run id and, from it, the work directory."""
     words = list(args.words)
     config = words.pop(0) if words and "=" not in words[0] else "digits"
     resolved = presets.load(config, words)
@@ -83,6 +86,7 @@ def launch_for(args: argparse.Namespace) -> Launch:
         f"--run-id {run_id!r}; allowed: the name of a folder, without /",
     )
     workdir = args.workdir or (f"/runs/{run_id}" if cloud else f"runs/{run_id}")
+    places.local(workdir)
     require(
         not cloud or workdir.startswith("/runs/"),
         f"--workdir {workdir}; allowed here: a folder of /runs, the storage that all hosts share",

@@ -25,15 +25,15 @@ CLOUD = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
-    parser.add_argument("--accelerators", default="H100:8", metavar="NAME:N", help="per node")
+    parser.add_argument("--accelerators", default="H100:8", metavar="NAME:N", help="of each node")
     parser.add_argument("--nodes", type=positive, default=1, metavar="N")
-    parser.add_argument("--bucket", required=True, metavar="gs://NAME", help="mounted at /runs")
+    parser.add_argument("--bucket", required=True, metavar="gs://NAME", help="to mount at /runs")
     parser.add_argument("--spot", action="store_true")
-    parser.add_argument("--evaluator", action="store_true", help="a second, one-GPU managed job")
+    parser.add_argument("--evaluator", action="store_true", help="also start a one-GPU job for it")
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """One task file for the trainer; with an evaluator, a second of one node and one device."""
+    """Returns a plan with one task file for the trainer and, if wanted, one for an evaluator."""
     match = re.fullmatch(r"([A-Za-z][\w.-]*?)(?::(\d+))?", args.accelerators)
     require(match is not None, f"--accelerators {args.accelerators!r}; allowed: NAME:COUNT")
     assert match

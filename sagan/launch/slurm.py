@@ -28,19 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ntasks-per-node",
         type=positive,
         metavar="N",
-        help="one per GPU (default: --gpus-per-node, else 1)",
+        help="processes on a node, one per GPU (default: --gpus-per-node, else 1)",
     )
     parser.add_argument("--gpus-per-node", type=positive, metavar="N")
     parser.add_argument("--cpus-per-task", type=positive, metavar="N")
     for name in ("partition", "account", "qos", "constraint", "mem"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--time", metavar="HH:MM:SS", help="limit of one stretch; it requeues")
-    parser.add_argument("--setup", default="", metavar="COMMAND", help="e.g. 'module load cuda'")
-    parser.add_argument("--evaluator", action="store_true", help="submit a second, one-task job")
+    parser.add_argument("--time", metavar="HH:MM:SS", help="limit of each start; then it requeues")
+    parser.add_argument("--setup", default="", metavar="COMMAND", help="run first: module load …")
+    parser.add_argument("--evaluator", action="store_true", help="also submit a job to evaluate")
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """One batch script in the work directory, which every node must see; a second to evaluate."""
+    """Returns a plan with batch scripts in the work directory, which every node must see."""
     launch = launch._replace(workdir=str(Path(launch.workdir).absolute()))
     require_plain_path(launch.workdir, "--workdir")
     require_plain_path(launch.run_id, "--run-id")

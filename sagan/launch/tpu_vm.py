@@ -19,15 +19,14 @@ from sagan.launch import (
     travelling_arguments,
 )
 
-# Prefix of the type: (units of its number per chip, runtime). v4 and v5p count cores, two a chip.
-# Source: cloud.google.com/tpu/docs/runtimes and the pages of each generation.
+# For each prefix of a type: what its number counts per chip (of v4 and v5p: two cores), and the
+# runtime. Source: cloud.google.com/tpu/docs/runtimes and the pages of each generation.
 _TYPES = {
     "v4-": (2, "tpu-ubuntu2204-base"),
     "v5p-": (2, "v2-alpha-tpuv5"),
     "v5litepod-": (1, "v2-alpha-tpuv5-lite"),
     "v6e-": (1, "v2-alpha-tpuv6e"),
 }
-
 
 HELP = "TPU VMs through queued resources, created again when preempted"
 CLOUD = True
@@ -36,17 +35,17 @@ CLOUD = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     parser.add_argument("--zone", required=True)
-    parser.add_argument("--project", help="default: gcloud's")
+    parser.add_argument("--project", help="default: the project of gcloud")
     parser.add_argument("--accelerator-type", default="v4-32", metavar="TYPE")
     parser.add_argument("--runtime-version", help="default: by accelerator type")
-    parser.add_argument("--nfs", required=True, metavar="HOST:/SHARE", help="mounted at /runs")
+    parser.add_argument("--nfs", required=True, metavar="HOST:/SHARE", help="to mount at /runs")
     parser.add_argument("--spot", action="store_true")
     parser.add_argument("--poll-seconds", type=positive, default=60, metavar="S")
-    parser.add_argument("--evaluator", action="store_true", help="on worker 0, on its CPU")
+    parser.add_argument("--evaluator", action="store_true", help="also evaluate, on worker 0's CPU")
 
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
-    """The two scripts, and one command that watches until the training has ended."""
+    """Returns a plan with two scripts, and a command that watches until the training ends."""
     chips, runtime = accelerator(args.accelerator_type)
     require_even_batches(launch, chips)
     for name in ("image", "nfs", "zone"):

@@ -1,4 +1,4 @@
-"""What the makers of accelerators say about their chips. Imports no jax."""
+"""Peak arithmetic and link speeds of chips, by their makers' data sheets. Imports no jax."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ CHIPS = {
     "NVIDIA H200": Chip(989.4e12),
     "NVIDIA GH200 480GB": Chip(989.4e12),
     "NVIDIA B200": Chip(2250e12),
-    "TPU v3": Chip(61.5e12),  # a core; a chip has two
+    "TPU v3": Chip(61.5e12),  # per core: JAX counts the two cores of a chip as two devices
     "TPU v4": Chip(275e12, 45e9),
     "TPU v5 lite": Chip(197e12),
     "TPU v5e": Chip(197e12),
@@ -44,6 +44,6 @@ CHIPS = {
 
 
 def share_of_peak(flops_per_second: float, device_kind: str) -> float | None:
-    """Returns the share of the chip's bfloat16 peak; None if the chip is not in the table."""
+    """Returns the fraction of the chip's bfloat16 peak; None if the chip is not in the table."""
     chip = CHIPS.get(device_kind)
     return flops_per_second / chip.peak_flops if chip else None

@@ -1,4 +1,4 @@
-"""What an error raised by the devices means: the exit code, and an explanation."""
+"""Explains an error that a device has raised, and chooses the exit code for it."""
 
 import re
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Meaning(NamedTuple):
 
 
 def meaning(error: BaseException) -> Meaning | None:
-    """Explains an error by itself or its causes; None if none of them is a device's."""
+    """Explains an error if it, or one that caused it, comes from a device; else returns None."""
     seen: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in seen:

@@ -77,7 +77,7 @@ class Devices:
         return self.replicate(self.fetch(tree))  # pmap returns arrays of this process alone
 
     def local(self, tree: Any) -> Any:
-        """Returns replicated arrays as arrays on this process's first device alone."""
+        """Returns the copy of replicated arrays on this process's first device."""
         return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
     def fetch(self, tree: Any) -> Any:
@@ -85,11 +85,11 @@ class Devices:
         return jax.device_get(self.local(tree))
 
     def shard(self, batch: Any, axis: int) -> Any:
-        """Splits this process's part of a global batch over its devices.
+        """Returns global arrays, of which each device holds its part of the batch.
 
         Args:
-          batch: host arrays that hold, along `axis`, this process's part of the global batch.
-          axis: position of the batch axis; steps and updates may come before it.
+          batch: host arrays with this process's part of the global batch.
+          axis: the batch axis; axes before it, such as steps, are not split.
         """
 
         def put(x: np.ndarray) -> jax.Array:
@@ -166,7 +166,7 @@ class Devices:
 
     @property
     def compiles_in_background(self) -> bool:
-        """Whether `compile_in_background` works: pmap over processes needs the arrays."""
+        """Whether shapes suffice to compile; pmap over several processes needs the arrays."""
         return self.form == "shard_map" or jax.process_count() == 1
 
 
@@ -218,7 +218,7 @@ def _in_thread(work: Callable[[], Any]) -> Future[Any]:
 
 
 def _options_to_run_once(backend: str) -> dict[str, bool | int]:
-    """Returns compiler options for a program that runs once: on a CPU, compiling is most of it."""
+    """Returns options with which XLA:CPU compiles quickly, for a program that runs once."""
     if backend != "cpu":
         return {}
     return {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}

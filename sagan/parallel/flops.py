@@ -81,7 +81,7 @@ def _convolution(equation: Any) -> float:
 def bytes_of(compiled: Any) -> dict[str, int]:
     """Returns the memory of one call on one device: with its arguments, and without them.
 
-    Empty if XLA does not tell.
+    Empty if XLA does not report it.
     """
     memory = compiled.memory_analysis()
     if memory is None:

@@ -1,4 +1,4 @@
-"""Joining the other processes of a job, whatever launched them."""
+"""Finds the job that this process belongs to, and joins its other processes."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ from sagan.parallel.roll_call import JoinError
 COORDINATOR = "SAGAN_COORDINATOR"
 NUM_PROCESSES = "SAGAN_NUM_PROCESSES"
 PROCESS_ID = "SAGAN_PROCESS_ID"
-_SHUTDOWN_SECONDS = 10  # a process that failed keeps the others waiting for no longer
+_SHUTDOWN_SECONDS = 10  # longest time that the others wait, at the end, for one that failed
 
 _joined_peers = threading.Event()
 
 
 def initialize(*, preemptible: bool = False) -> None:
-    """Joins the other processes of this job. A process that is alone joins nobody.
+    """Joins the other processes of this job. A process without a job becomes a job of one.
 
     `SAGAN_COORDINATOR` (host:port), `SAGAN_NUM_PROCESSES` and `SAGAN_PROCESS_ID` describe the
     job. Without them, the clusters that JAX knows are detected (Slurm, Open MPI, GKE, Cloud TPU).
@@ -111,9 +111,9 @@ def _job_from_environment() -> _Job | None:
 def _job_from_cluster(timeout: int) -> _Job | None:
     """Asks JAX which cluster this process runs in; returns None outside one.
 
-    JAX has no public name for it. `jax.distributed.initialize` detects clusters too, but joins
-    at once, without the roll call before it. `tests/parallel/test_joining.py` fails if this name
-    or its results change.
+    JAX has no public function for this: `jax.distributed.initialize` detects clusters too, but
+    joins at once, without a roll call. `tests/parallel/test_joining.py` fails if this private
+    function or its results change.
     """
     from jax._src import clusters
 
@@ -131,6 +131,7 @@ def _job_from_cluster(timeout: int) -> _Job | None:
 
 
 def _job_of_one() -> _Job:
+    """Returns a job of this process alone, for which JAX is set up as for a larger one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return _Job(f"127.0.0.1:{free.getsockname()[1]}", 1, 0, None)

@@ -1,4 +1,4 @@
-"""The processes of a job: which one this is, what the first tells the others, how one ends."""
+"""The processes of a job: which one this is, values that the first sends to all, and exits."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ import jax
 Json = Any  # None, bool, int, float, str, or a list or dict (with str keys) of these
 
 _BROADCAST_SECONDS = 3600  # the others wait while the first checks large checkpoints
-_CALLBACK_SECONDS = 2  # what a callback waits for, such as a disk, may never answer
+_CALLBACK_SECONDS = 2  # longest wait for callbacks in `exit_now`, since a disk may never answer
 _broadcasts = itertools.count()  # equal in all processes, since all broadcast in the same order
 _callbacks: dict[object, Callable[[], None]] = {}
 
@@ -30,7 +30,7 @@ def count() -> int:
 
 
 def is_main() -> bool:
-    """Returns whether this is the first process, which writes what is written once."""
+    """Returns whether this is the first process, which writes the files that a job needs once."""
     return jax.process_index() == 0
 
 
@@ -59,8 +59,8 @@ def broadcast_from_main(make: Callable[[], Json]) -> Json:
 def _key_value_store() -> Any:
     """Returns the key-value store of the coordinator that `jax.distributed.initialize` started.
 
-    JAX has no public name for it. Its public ways between processes (`multihost_utils`) are
-    collectives, which time out. `tests/parallel/test_processes.py` fails if this name changes.
+    JAX has no public function for this. What it offers between processes (`multihost_utils`) are
+    collectives, which time out. `tests/parallel/test_processes.py` fails if the name changes.
     """
     from jax._src import distributed
 

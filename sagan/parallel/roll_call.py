@@ -52,7 +52,7 @@ def missing(num_processes: int, joined: Iterable[int]) -> str:
 
 
 class _Coordinator:
-    """Process 0: records which processes have joined, and tells all of them the outcome."""
+    """Records, in process 0, which processes have joined, and sends the outcome to all of them."""
 
     def __init__(self, address: str, port: int, num_processes: int, timeout_seconds: float):
         self._address, self._timeout = address, timeout_seconds
@@ -94,7 +94,7 @@ class _Coordinator:
                 raise
             finally:
                 self._dismiss(outcome)
-                for other in texts:  # not of this job, or refused
+                for other in texts:  # connections of other programs, or refused ones
                     with contextlib.suppress(OSError):
                         other.sendall(f"{outcome}\n".encode())
                     other.close()
@@ -125,7 +125,7 @@ class _Coordinator:
                 del texts[ready]
             else:
                 gone = gone or len(line) > _LONGEST_LINE
-        if gone:  # not of this job, or a process that died after joining
+        if gone:  # a connection of another program, or of a process that died after joining
             selector.unregister(ready)
             texts.pop(ready, None)
             self._joined = {i: s for i, s in self._joined.items() if s is not ready}
@@ -138,16 +138,16 @@ class _Coordinator:
         number, total = int(words[1]), int(words[2])
         if total != self._num_processes or not 0 < number < total:
             raise JoinError(
-                f"a process says it is {number} of {total}; this job at {self._address} has "
-                f"{self._num_processes}"
+                f"a process says that it is number {number} of {total} processes, but this job at "
+                f"{self._address} has {self._num_processes}"
             )
         if number in self._joined and not _hung_up(self._joined[number]):
-            raise JoinError(f"two processes say they are {number} of {total} at {self._address}")
+            raise JoinError(f"two processes at {self._address} are number {number} of {total}")
         self._joined[number] = one
         return True
 
     def _dismiss(self, outcome: str) -> None:
-        """Tells all processes that have joined how the roll call ended."""
+        """Sends the outcome of the roll call to all processes that have joined."""
         for one in self._joined.values():
             with contextlib.suppress(OSError):
                 one.setblocking(True)
@@ -174,7 +174,7 @@ def _hung_up(one: socket.socket) -> bool:
 def _join(
     address: str, host: str, port: int, num_processes: int, process_id: int, deadline: float
 ) -> None:
-    """Any other process: tells process 0 its number, and waits for the outcome."""
+    """Sends this process's number to process 0, until it answers; returns if all have joined."""
     started, last = time.monotonic(), "no answer"
     while (left := deadline - time.monotonic()) > 0:
         try:

@@ -102,7 +102,7 @@ def check_call(
     """
     for name in outputs:
         if name in missing:
-            raise ConfigError(f"features {name!r} are not to be had: {missing[name]}")
+            raise ConfigError(f"features {name!r} cannot be computed: {missing[name]}")
         if name not in widths:
             raise ValueError(f"output {name!r} is unknown; known: {', '.join(widths)}")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):

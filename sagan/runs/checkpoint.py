@@ -15,14 +15,15 @@ from unicodedata import normalize
 
 import orbax.checkpoint as ocp
 from etils import epath
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 from sagan.config import CheckpointConfig, Config
 from sagan.config import as_json as config_json
 from sagan.config.exit_codes import CRASH, NO_CHECKPOINT, Failure
+from sagan.files import places
 from sagan.files.atomic import replace_text
 from sagan.parallel.processes import is_main
-from sagan.runs import layout, manifest, versions
+from sagan.runs import keeping, layout, manifest, versions
+from sagan.runs.names import like
 
 FOLDER = "checkpoints"
 
@@ -54,25 +55,30 @@ def claim(workdir: Path, config: Config) -> None:
         different = config_json.differences(read_config(workdir), config)
         if different:
             raise CheckpointError(
-                f"{workdir} holds another run; these fields differ: {'; '.join(different)}"
+                f"{workdir} holds another run; these fields differ: {'; '.join(different)}. Give "
+                "another --workdir, or the settings of that run"
             )
     there, last = steps(workdir), config.train.steps
     if there and there[-1] > last:
-        raise CheckpointError(f"{workdir} is at step {there[-1]}, beyond train.steps={last}")
+        raise CheckpointError(
+            f"{workdir} is at step {there[-1]} > train.steps={last}; raise it, or change --workdir"
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     replace_text(file, config_json.to_json(config) + "\n")
-    if not there:  # else after restoring, because an error there names the version that wrote it
+    if not there:  # a resumed run writes it later: an error in restoring names the old version
         versions.write(workdir)
 
 
 def read_config(workdir: Path) -> Config:
     """Reads `config.json`. Nothing in a work directory is ever executed.
 
-    Raises: CheckpointError if there is no such file.
+    Raises: CheckpointError if there is no such file; names a work directory with a name like it.
     """
-    file = workdir / "config.json"
+    file = places.local(workdir) / "config.json"
     if not file.is_file():
-        raise CheckpointError(f"{workdir} is not a work directory: it has no config.json")
+        raise CheckpointError(
+            f"{workdir} is not a work directory: it has no config.json{like(workdir)}"
+        )
     return config_json.from_json(file.read_text(encoding="utf-8"))
 
 
@@ -107,7 +113,7 @@ def pick(workdir: Path, step: int | None) -> int:
         if step is not None:
             raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
         print(
-            f"sagan: step {candidate} of {workdir} is damaged, passed over: {wrong}",
+            f"sagan: step {candidate} of {workdir} is damaged and is not used: {wrong}",
             file=sys.stderr,
         )
     raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
@@ -130,17 +136,14 @@ class Checkpoints:
     """Saves and restores one run's checkpoints. Files are written while training continues."""
 
     def __init__(self, workdir: Path, config: CheckpointConfig):
-        self._worthy = _KeepWorthy()
-        policies: list[Any] = [policy.LatestN(config.keep), self._worthy]
-        if config.keep_every_steps is not None:
-            policies.append(policy.EveryNSteps(config.keep_every_steps))
+        self._worthy = keeping.KeepWorthy()
         self._workdir, self._folder = workdir, workdir.absolute() / FOLDER
         self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             epath.Path(self._folder),
             item_handlers=_handlers(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy.AnyPreservationPolicy(policies),
+                preservation_policy=keeping.policy_of(config, self._worthy),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -231,7 +234,7 @@ class Checkpoints:
             )
 
     def check(self) -> None:
-        """Raises: SaveError if a save has failed meanwhile. Takes microseconds."""
+        """Raises: SaveError if the background save has failed. Does not wait."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
@@ -257,7 +260,7 @@ class Checkpoints:
         why = " ".join(str(error).split())[:500] if error is not None else "it was not committed"
         return SaveError(
             f"step {step} could not be saved in {self._folder}, where {free:,} bytes are free: "
-            f"{why}. Steps that are whole: {earlier or 'none'}"
+            f"{why}. Complete earlier steps: {earlier or 'none'}"
         )
 
     def close(self) -> None:
@@ -285,16 +288,3 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
 def _handlers() -> dict[str, ocp.CheckpointHandler]:
     standard = ocp.StandardCheckpointHandler
     return {"state": standard(), "sampler": standard(), "about": ocp.JsonCheckpointHandler()}
-
-
-class _KeepWorthy(policy.PreservationPolicy):
-    """Keeps `steps` whenever another step is saved."""
-
-    def __init__(self) -> None:
-        self.steps: frozenset[int] = frozenset()
-
-    def should_preserve(
-        self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
-    ) -> list[bool]:
-        del context
-        return [checkpoint.step in self.steps for checkpoint in checkpoints]

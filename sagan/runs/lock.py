@@ -19,7 +19,7 @@ from sagan.config.exit_codes import NO_CHECKPOINT, Failure
 from sagan.parallel.processes import exit_now, on_exit_now
 
 NAME = "train.lock"
-_RENEWALS = 12  # during the time after which a lock is stale
+_RENEWALS = 12  # per `stale_seconds`
 
 
 class LockedError(Failure):
@@ -46,7 +46,7 @@ class Lock:
     Args:
       run: name of the run, which error messages mention.
       stale_seconds: how long a lock held on another machine must stay unchanged before it is taken
-        over; a quarter of that if its file already looks that old.
+        over. A quarter of this is enough if the file's time is already older than this.
 
     Raises: LockedError, on entering, if the holder is alive; names its host, process and age.
     """
@@ -93,7 +93,7 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
 
 
 def _look(path: Path) -> _Seen | None:
-    """Reads a lock; None if there is none. Opening the file makes NFS ask the server again."""
+    """Reads a lock; None if there is none. Opening it makes an NFS client ask the server again."""
     try:
         with path.open(encoding="utf-8") as file:
             text, renewed = file.read(), os.fstat(file.fileno()).st_mtime_ns
@@ -101,15 +101,15 @@ def _look(path: Path) -> _Seen | None:
         return None
     try:
         owner = json.loads(text)
-    except ValueError:  # its holder has created it but not written to it yet, or died then
+    except ValueError:  # its holder has created the file and not yet written to it, or died first
         owner = {}
     return _Seen(owner if isinstance(owner, dict) else {}, renewed)
 
 
 def _await_stale(path: Path, stale_seconds: int) -> None:
-    """Returns when the lock is gone, or was removed because its holder is.
+    """Returns when the lock is gone, or after removing it because its holder has ended.
 
-    Raises: LockedError if the holder lives.
+    Raises: LockedError if the holder is alive.
     """
     first = _look(path)
     if first is None:
@@ -124,7 +124,7 @@ def _await_stale(path: Path, stale_seconds: int) -> None:
         patience = stale_seconds * (3 / _RENEWALS if age >= stale_seconds else 1.0)
         print(
             f"sagan: {path.parent} is locked by {who}, renewed {age:.0f} s ago; taking it over "
-            f"unless that process shows itself within {patience:.0f} s",
+            f"unless it renews the lock within {patience:.0f} s",
             file=sys.stderr,
         )
         end = time.monotonic() + patience
@@ -136,7 +136,7 @@ def _await_stale(path: Path, stale_seconds: int) -> None:
             if seen != first:
                 raise LockedError(_refusal(path, seen, 0.0))
     _take_away(path, first)
-    print(f"sagan: took over {path.parent} from {who}, which is gone", file=sys.stderr)
+    print(f"sagan: took over {path.parent} from {who}, which has ended", file=sys.stderr)
 
 
 def _who(seen: _Seen) -> str:
@@ -198,7 +198,7 @@ def _now(path: Path) -> int:
 
 
 def _here() -> dict[str, Any]:
-    """Describes this process so that another one with the same number differs."""
+    """Identifies this process, so that a later one with the same pid is not taken for it."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -208,7 +208,7 @@ def _here() -> dict[str, Any]:
 
 
 def _is_alive(owner: dict[str, Any]) -> bool | None:
-    """Returns whether the holder runs; None if that cannot be known from this machine."""
+    """Returns whether the holder runs; None if this machine cannot know it."""
     if not owner.get("place") or owner["place"] != _place():
         return None
     born = _born(owner.get("pid", 0))

@@ -1,4 +1,4 @@
-"""What a run records: `metrics.jsonl`, TensorBoard events, and journals of rare events."""
+"""Writes a run's logs: `metrics.jsonl`, TensorBoard events, and journals of rare events."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ class Scalars:
 
     Opening removes what was written for later steps, so that the files of a resumed run equal
     those of an uninterrupted one. It is a context manager: the files are closed at the end of the
-    block, and an error of closing them does not replace one that has ended the block.
+    block. If an exception ended the block, errors in closing are ignored.
 
     Args:
       step: where the run continues.
@@ -69,7 +69,7 @@ class Scalars:
 
     def __exit__(self, kind, error, trace) -> None:  # noqa: ANN001
         for close in (self._file.close, self._events.close):
-            # What ended the block says more than that the buffers cannot be written either.
+            # The exception that ended the block is more useful than an error in closing.
             with contextlib.suppress(OSError) if error else self._explained():
                 close()
 

@@ -51,7 +51,7 @@ def damage(folder: Path, items: Sequence[str] | None = None) -> str:
         return f"{Path(str(error.filename)).name} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{NAME} or {COMMITTED} is not valid JSON"
-    more = f" and {len(wrong) - _MAX_SHOWN} files more" if len(wrong) > _MAX_SHOWN else ""
+    more = f" and {len(wrong) - _MAX_SHOWN} more files" if len(wrong) > _MAX_SHOWN else ""
     return "; ".join(wrong[:_MAX_SHOWN]) + more
 
 
@@ -59,7 +59,7 @@ def _difference(path: Path, said: dict[str, Any]) -> str:
     try:
         size = path.stat().st_size
         if size != said["bytes"]:
-            return f"{size:,} bytes, written {said['bytes']:,}"
+            return f"{size:,} bytes, but {said['bytes']:,} were written"
         return "" if file_sha256(path) == said["sha256"] else "its sha256 is not the one written"
     except OSError as error:
         if error.errno == errno.ENOENT:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sagan.runs import checkpoint, manifest
 
-FOLDER = "checkpoints-quarantine"  # outside Orbax's folder, which it would otherwise count
+FOLDER = "checkpoints-quarantine"  # not in Orbax's folder, where Orbax would count them as steps
 
 
 def resume(workdir: Path) -> int:

@@ -12,7 +12,7 @@ _PACKAGES = ("sagan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "num
 
 
 def write(workdir: Path) -> None:
-    """Writes the versions that are installed here."""
+    """Writes the versions that are installed on this machine."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     versions["python"] = platform.python_version()
     replace_text(workdir / NAME, json.dumps(versions, indent=2) + "\n")

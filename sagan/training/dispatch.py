@@ -1,4 +1,4 @@
-"""The program of one dispatch: a few training steps that the host starts with one call."""
+"""The program of a dispatch: a few training steps that the host starts with one call."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -58,10 +58,10 @@ def plan(step: int, steps_per_dispatch: int, cadence: Cadence) -> Iterator[tuple
 
 
 def images(decode: Decode, whole: Any, batch: Any, key: Any) -> Batch:
-    """Makes one step's real images from what the pipeline feeds, on one device.
+    """Decodes and augments one step's real images on one device.
 
     Args:
-      key: of the step. Each image is augmented by a key of its own, which depends on the number
+      key: the step's key. Each image is augmented by a key of its own, which depends on the number
         of its batch within the step and on its index in the global batch.
     """
     updates, size = jax.tree.leaves(batch)[0].shape[:2]
@@ -84,8 +84,8 @@ def program(
 
     Args:
       whole: the pipeline's `data`.
-      batches: what the pipeline feeds, (steps, batches per step, B, …).
-      skip_nonfinite: steps with numbers that are not finite change nothing.
+      batches: what `Pipeline.batches` yields, (steps, batches per step, B, …).
+      skip_nonfinite: whether steps with numbers that are not finite change nothing.
 
     Returns:
       The state after the last step, and that step's scalars with the task's telemetry,

@@ -14,13 +14,13 @@ def _key(phase: Phase) -> str:
 
 
 class Goodput:
-    """Adds up seconds by phase.
+    """Adds up the seconds that a run spends in each phase.
 
     The totals of earlier processes of the run are read from `metrics.jsonl`. Time that they spent
     on steps which are now repeated counts as `restart`, and so does restoring.
 
     Args:
-      activity: whose phases are timed, from now on.
+      activity: its phases are timed from now on.
       step: the run continues from here.
     """
 
@@ -39,7 +39,7 @@ class Goodput:
         self._since = now
 
     def scalars(self) -> dict[str, float]:
-        """Returns the totals, and the share of all time in training steps that are not repeated."""
+        """Returns the totals, and the fraction of all time in steps that are not repeated."""
         self._account(self._activity.phase, self._activity.phase)
         whole = sum(self.seconds.values())
         share = self.seconds[Phase.STEPPING] / whole if whole else 0.0
@@ -73,6 +73,6 @@ def _totals(path: Path, step: int) -> tuple[dict[Phase, float], dict[Phase, floa
             last = {phase: float(line[_key(phase)]) for phase in Phase}
             if line["step"] <= step:
                 kept = last
-        except (ValueError, KeyError, TypeError):  # cut short, or of an earlier version
+        except (ValueError, KeyError, TypeError):  # incomplete, or written by an earlier version
             continue
     return kept, last

@@ -54,7 +54,7 @@ class RunHealth:
         self._in_flight: list[tuple[int, Mapping[str, Any]]] = []
 
     def memory(self, step: int) -> dict[str, Any]:
-        """Returns what a run that resumes from `step` needs to know; called when that is saved."""
+        """Returns what a run that resumes from `step` must know; called when that step is saved."""
         return self._watcher.memory(step)
 
     def worth_keeping(self) -> set[int]:
@@ -66,7 +66,7 @@ class RunHealth:
         return worth
 
     def dispatched(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Takes what a started dispatch will return, and waits until at most two are unfinished.
+        """Records what a started dispatch will return; waits until at most two are unfinished.
 
         Raises: Diverged.
         """

@@ -44,12 +44,12 @@ def run(
       The path of the last picture of samples.
 
     Raises:
-      ConfigError: something in the config does not fit.
-      CheckpointError: `workdir` holds another run, or none of its checkpoints is whole.
+      ConfigError: a setting is invalid, or does not suit the data or the devices.
+      CheckpointError: `workdir` holds another run, or all of its checkpoints are damaged.
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       LogError: scalars could not be written.
-      Preempted: SIGTERM came; everything is saved.
+      Preempted: SIGTERM or Ctrl-C came; everything is saved.
       Diverged: too many steps were not finite, or the run has collapsed.
     """
     config, source = resolve(config, source)
@@ -133,7 +133,7 @@ class Loop:
                 self._stop_if_needed()
 
     def _note_progress(self) -> None:
-        """Notes that a dispatch was started: its program is compiled by now."""
+        """Records that a dispatch was started, so that its program is compiled."""
         parts = self._parts
         parts.watchdog.beat(self._step)
         parts.checkpoints.check()
@@ -210,6 +210,7 @@ class Loop:
             about = {
                 "step": self._step,
                 "class_names": list(parts.class_names),
+                "images": parts.images,
                 "guard": parts.health.memory(self._step),
             }
             state = parts.devices.to_global(self._state)

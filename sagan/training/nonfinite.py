@@ -110,11 +110,11 @@ class History:
         self.skipped = skipped
 
     def read(self, step: int, report: Report) -> None:
-        """Takes in what a dispatch reported.
+        """Adds the skipped steps of a dispatch.
 
         Args:
           step: number of steps taken after the dispatch.
-          report: on the host.
+          report: the dispatch's report, copied to the host.
 
         Raises: Diverged if too many steps of the run have been skipped.
         """

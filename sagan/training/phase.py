@@ -9,7 +9,7 @@ class Phase(enum.Enum):
     """One kind of work. Its time is the scalar `time/<value>_seconds`."""
 
     RESTORING = "restart"
-    COMPILING = "compile"  # everything else before the first step, too
+    COMPILING = "compile"  # and everything else before the first step
     STEPPING = "step"
     READING = "input"
     SAMPLING = "sample"

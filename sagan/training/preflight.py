@@ -47,7 +47,7 @@ def check(config: Config) -> int:
     ):
         for number, line in enumerate(lines):
             print(f"{title if number == 0 else '':13}{line}")
-    print(f"unreadable   {len(bad)}; a run passes over up to {int(allowed)}")
+    print(f"unreadable   {len(bad)}; a run replaces up to {int(allowed)}")
     for text in bad[:_SHOWN_BAD]:
         print(f"             {text}")
     if len(bad) > _SHOWN_BAD:
@@ -64,11 +64,11 @@ def check(config: Config) -> int:
 
 
 def describe(config: Config) -> str:
-    """Returns the config, and for each network its parameters: how many, and a table of all.
+    """Returns the config, and for each network the number and a table of its parameters.
 
     No array is made and no data are read. `model.num_classes` must be a number or None.
 
-    Raises: ConfigError if the task does not exist or its sections of the config do not fit.
+    Raises: ConfigError if the task does not exist or its sections of the config are invalid.
     """
     from clu import parameter_overview
 

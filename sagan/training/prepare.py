@@ -1,4 +1,4 @@
-"""From a config to everything that the loop needs, each part after those that it needs."""
+"""Builds the parts of a run from its config, each after those that it depends on."""
 
 import contextlib
 import dataclasses
@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from sagan import data, tasks
-from sagan.config import Config
-from sagan.data import Source
+from sagan.config import Config, ConfigError, GuardConfig
+from sagan.data import Source, contents
 from sagan.data.pipeline import Feed, Pipeline, decode
 from sagan.evaluation import Scorer, ScoreSpec
+from sagan.files import places
 from sagan.parallel import processes
 from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.parallel.platform import Platform
@@ -36,9 +37,10 @@ from sagan.training.watchdog import Watchdog
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What the loop holds while it runs.
+    """The parts of a run that the training loop uses.
 
     Attributes:
+      images: what the run is trained on, from `data.contents`.
       step: number of steps taken by the state that the run starts from.
       score_at_end: score the last checkpoint when training has ended.
       steps_per_dispatch: 1 on CPUs, where several would only delay the next log line.
@@ -50,6 +52,7 @@ class Parts:
 
     workdir: Path
     class_names: tuple[str, ...]
+    images: dict[str, str]
     devices: Devices
     task: Task
     stop: StopRequest
@@ -71,9 +74,9 @@ class Parts:
 
 
 def resolve(config: Config, source: Source | None = None) -> tuple[Config, Source]:
-    """Opens the images and fills in what they decide; checks all that needs no device.
+    """Opens the images and completes the config from them.
 
-    Raises: ConfigError.
+    Raises: ConfigError for everything that can be checked without devices.
     """
     source = source or data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
@@ -103,13 +106,13 @@ def prepare(
     """Opens everything that training needs, and closes it at the end of the block.
 
     Args:
-      config: resolved.
-      source: its images.
+      config, source: as `resolve` returned them.
       hardware: decides how many steps a dispatch runs, and which peak the speed is compared with.
       owns_process: as for `training.run`.
 
     Raises: as `training.run`.
     """
+    workdir = places.local(workdir)
     devices = Devices(config.train.parallel)
     require_divisible(config, devices)
     with contextlib.ExitStack() as stack:
@@ -130,7 +133,10 @@ def prepare(
 
         make = functools.partial(state.init, task, config.seed)
         abstract = devices.abstract(make)
-        restored: Any = _restore(checkpoints, workdir, step, abstract, source) if step else None
+        images = contents.of(source)
+        if step:
+            _require_same_images(checkpoints, workdir, step, source, images, config.guard)
+        restored: Any = _restore(checkpoints, workdir, step, abstract) if step else None
         activity.switch(Phase.COMPILING)
         # The first state and the program are compiled in background threads while the data opens.
         created = devices.create_in_background(make) if restored is None else None
@@ -153,8 +159,8 @@ def prepare(
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
         speed = Speed(config.train.batch_size * task.batches_per_step, hardware)
         yield Parts(
-            workdir, tuple(source.class_names), devices, task, stop, activity, goodput, watchdog,
-            checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
+            workdir, tuple(source.class_names), images, devices, task, stop, activity, goodput,
+            watchdog, checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
             config.eval.at_end, start, health, speed,
         )  # fmt: skip
 
@@ -167,17 +173,35 @@ def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:
     return recovery.resume(workdir)
 
 
-def _restore(
-    checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunState, source: Source
-) -> RunState:
+def _require_same_images(
+    checkpoints: Checkpoints,
+    workdir: Path,
+    step: int,
+    source: Source,
+    images: dict[str, str],
+    guard: GuardConfig,
+) -> None:
+    """Raises: CheckpointError for other classes; ConfigError for other images, unless allowed."""
     checkpoints.require_classes(step, source.class_names)
+    before = checkpoints.about(step).get("images")  # versions before this one did not store it
+    changed = contents.changes(before, images) if before is not None else ""
+    text = f"the images differ from those that step {step} of {workdir} was trained on: {changed}"
+    if changed and not guard.images_may_change:
+        raise ConfigError(
+            f"{text}. Restore them, or continue on these with guard.images_may_change=true"
+        )
+    if changed and processes.is_main():
+        print(f"sagan: warning: {text}", file=sys.stderr)
+
+
+def _restore(checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunState) -> RunState:
     if processes.is_main():
         print(f"resuming {workdir} from step {step}", file=sys.stderr)
     return checkpoints.restore(step, abstract)
 
 
 def _scorer(config: Config, task: Task) -> Scorer | None:
-    """Opens what scores need, so that what cannot be scored is reported before training."""
+    """Opens what scoring needs, so that its errors are reported before training."""
     if not (config.eval.every_steps or config.eval.at_end):
         return None
     scorer = task.scorer(ScoreSpec.of(config.eval))
@@ -186,5 +210,5 @@ def _scorer(config: Config, task: Task) -> Scorer | None:
 
 
 def decoder_of(config: Config) -> dispatch.Decode:
-    """Returns how the program makes images of what the pipeline feeds."""
+    """Returns `data.pipeline.decode` with the settings of a config."""
     return functools.partial(decode, config.data, config.model.num_classes is not None)

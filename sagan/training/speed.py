@@ -9,11 +9,11 @@ from sagan.parallel.platform import Platform
 
 
 class Speed:
-    """Converts steps per second to images per second and the share of the chip's peak.
+    """Converts steps per second to images per second and the fraction of the chip's peak.
 
     Args:
       images_per_step: real images that one step consumes.
-      platform: whose peak the share is of; without a known peak there is no share.
+      platform: the hardware. If its peak is not known, there is no fraction.
     """
 
     def __init__(self, images_per_step: int, platform: Platform):
@@ -23,7 +23,7 @@ class Speed:
     def figures(
         self, steps_per_second: float, steps_per_dispatch: int, *call: Any
     ) -> dict[str, float]:
-        """Returns scalars: steps and real images per second, and the share of the chip's peak.
+        """Returns scalars: steps and real images per second, and the fraction of the chip's peak.
 
         Args:
           call: the program and its arguments. Its matrix products are counted once.

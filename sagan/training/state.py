@@ -14,7 +14,7 @@ class RunState(NamedTuple):
 
     Attributes:
       step: number of steps taken, skipped ones included.
-      key: random key of the run, as data; it stays as it began, and each step folds in its number.
+      key: random key of the run, as data; it never changes, and each step folds in its number.
       skipped: number of steps that changed nothing because their numbers were not finite.
       task: state of the task.
     """

@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM is noticed between steps, by all processes at the same step.
+"""Requests to stop: SIGTERM or Ctrl-C, noticed between steps, by all processes at the same step.
 
 Python runs signal handlers in the main thread between instructions, so a compilation of minutes
 would keep a signal waiting. A thread therefore reads signals as they come. Where nothing is
@@ -19,9 +19,9 @@ from sagan.config.exit_codes import Failure
 from sagan.parallel.processes import exit_now
 from sagan.training.phase import Activity
 
-_INTERRUPT_SECONDS = 5  # for Ctrl-C to unwind as an exception; a call into C may block it
 _DUPLICATE_SIGNAL_SECONDS = 1.0  # a parent that got the same signal may pass it on
 _CLOSED = 0
+_NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class Preempted(Failure):
@@ -31,22 +31,22 @@ class Preempted(Failure):
 
 
 class StopRequest:
-    """Listens for SIGTERM while used as a context.
+    """Listens for SIGTERM and SIGINT (Ctrl-C) while used as a context; both mean the same.
 
-    A second SIGTERM ends the process at once. Ctrl-C interrupts it, and ends it after 5 s if a call
-    into C blocks it. A SIGTERM within a second of the first
-    counts as the same request. Committed checkpoints are never changed, so ending at once loses
-    the steps since the last save and nothing else.
+    The first one asks to save and stop. A second one ends the process at once, with 128 + its
+    number. One that comes within a second of the first counts as the same request. Committed
+    checkpoints are never changed, so ending at once loses the steps since the last save and nothing
+    else. A signal that this process ignores, as a shell's background jobs ignore SIGINT, stays
+    ignored.
 
     Args:
-      activity: if its phase has nothing to lose, even the first SIGTERM exits at once, with 42.
+      activity: if its phase has nothing to lose, even the first signal exits at once, with 42.
       listens: False: leave signals alone. Only the main thread of a process can listen.
     """
 
     def __init__(self, activity: Activity, *, listens: bool = True):
         self._activity = activity
         self._asked = threading.Event()
-        self._closed = threading.Event()
         # Several processes must agree on the step to stop at. JAX's own listener does that, once
         # it knows of the signal.
         self._agree = jax.process_count() > 1
@@ -59,7 +59,11 @@ class StopRequest:
         self._inbox, self._outbox = os.pipe()
         os.set_blocking(self._outbox, False)
         self._previous_fd = signal.set_wakeup_fd(self._outbox, warn_on_full_buffer=False)
-        self._previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        self._previous = {
+            number: signal.signal(number, lambda number, frame: None)
+            for number in _NAMES
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
         if theirs == _handler_in_c(signal.SIGTERM):  # it was Python's own: no library listens
             theirs = None
         self._tell_jax = ctypes.CFUNCTYPE(None, ctypes.c_int)(theirs) if theirs else None
@@ -70,10 +74,10 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         if not self._listens:
             return
-        self._closed.set()
         signal.set_wakeup_fd(self._previous_fd)
-        # A handler that C installed is None here, and is not needed any more.
-        signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)
+        for number, handler in self._previous.items():
+            # A handler that C installed is None here, and is not needed any more.
+            signal.signal(number, handler or signal.SIG_DFL)
         os.write(self._outbox, bytes([_CLOSED]))
         self._thread.join()
         os.close(self._inbox)
@@ -82,24 +86,20 @@ class StopRequest:
     def _listen(self) -> None:
         first = 0.0
         while (number := os.read(self._inbox, 1)[0]) != _CLOSED:
-            if number == signal.SIGINT:
-                # The main thread gets a KeyboardInterrupt, unless a call into C keeps it.
-                threading.Thread(target=self._end_if_stuck, args=(number,), daemon=True).start()
-            elif number == signal.SIGTERM and self._asked.is_set():
+            if number not in _NAMES:
+                continue
+            if self._asked.is_set():
                 if time.monotonic() - first >= _DUPLICATE_SIGNAL_SECONDS:
-                    self._end(128 + number, "a second SIGTERM; ending at once")
-            elif number == signal.SIGTERM:
-                first = time.monotonic()
-                self._asked.set()
-                if self._activity.phase.has_nothing_to_lose:
-                    self._end(exit_codes.PREEMPTED, "stopped on request; nothing was unsaved")
-                print("sagan: SIGTERM: saving and stopping", file=sys.stderr, flush=True)
-                if self._tell_jax is not None:
-                    self._tell_jax(number)
-
-    def _end_if_stuck(self, number: int) -> None:
-        if not self._closed.wait(_INTERRUPT_SECONDS):
-            self._end(128 + number, "interrupted")
+                    self._end(128 + number, f"a second request, {_NAMES[number]}; ending at once")
+                continue
+            first = time.monotonic()
+            self._asked.set()
+            if self._activity.phase.has_nothing_to_lose:
+                self._end(exit_codes.PREEMPTED, "stopped on request; nothing was unsaved")
+            text = f"sagan: {_NAMES[number]}: saving and stopping; a second one ends at once"
+            print(text, file=sys.stderr, flush=True)
+            if self._tell_jax is not None:
+                self._tell_jax(signal.SIGTERM)
 
     def _end(self, status: int, why: str) -> None:
         print(f"sagan: {why}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from sagan.parallel.processes import exit_now
 from sagan.training.phase import Activity, Phase
 
 _SLOW_FACTOR = 4  # phases that may be slow get this many times longer
-_CHECKS = 20  # per allowed time
+_CHECKS = 20  # per `seconds`
 
 
 class Watchdog:
@@ -29,7 +29,7 @@ class Watchdog:
     stderr and with exit code 142, which launchers retry alike.
 
     Args:
-      seconds: allowed without a beat; four times as much in phases that may be slow. 0: no limit.
+      seconds: longest time without a beat; four times as long in slow phases. 0: no limit.
       step: number of steps taken so far.
       activity: what the process is doing; every change of phase counts as a beat.
       process, count: index of this process, and how many there are.
@@ -73,7 +73,7 @@ class Watchdog:
             faulthandler.unregister(signal.SIGALRM)
 
     def beat(self, step: int) -> None:
-        """Notes that so many steps have been taken."""
+        """Records that `step` steps have been taken."""
         self._step, self._last = step, time.monotonic()
 
     def _changed(self, before: Phase, after: Phase) -> None:

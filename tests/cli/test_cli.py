@@ -45,6 +45,23 @@ def one_line(capsys):
         (["train", "debug", "model.name=biggan"], ["model.name='biggan'", "sagan"]),
         (["train", "debug", "task=gam"], ["task='gam'", "gan"]),
         (["train", "debug", "model.attention=5"], ["model.attention", "5"]),
+        (["train", "debug", "--workdir", "gs://bucket/run"], ["gs:/", "Mount"]),
+        (["train", "folder", "data.dir=s3://bucket/set"], ["data.dir=s3://bucket/set", "Mount"]),
+        (["train", "cifar10", "data.dir=gs://bucket"], ["data.dir=gs://bucket", "Mount"]),
+        (["sample", "x", "--out", "s3://bucket/o"], ["s3:/", "Mount"]),
+        (["sample", "gs://bucket/run", "--out", "o"], ["gs:/", "Mount"]),
+        (["eval", "gs://bucket/run"], ["gs:/", "Mount"]),
+        (["eval", "--images", "gs://b", "--reference", "digits:test"], ["gs://b", "Mount"]),
+        (["compare", "gs://bucket/a", "b"], ["gs://bucket/a", "Mount"]),
+        (["launch", "local", "--workdir", "gs://b/run", "debug"], ["gs://b/run", "Mount"]),
+        (["trian"], ["'trian'", "did you mean train"]),
+        (["train", "digit"], ["'digit'", "did you mean digits"]),
+        (["train", "debug", "data.name=synthetics"], ["did you mean synthetic"]),
+        (["train", "debug", "trian.steps=1"], ["did you mean train.steps"]),
+        (["train", "debug", "data.name=digits", "data.split=tests"], ["did you mean test"]),
+        (["reference", "digits", "--metrics", "FDI"], ["'FDI'", "did you mean fid"]),
+        (["reference", "digits", "--features", "incepton"], ["did you mean inception"]),
+        (["eval", "--images", "digit:test", "--reference", "x"], ["did you mean digits"]),
         (["sample", "x", "--out", "o", "--points", "0.5,0.5"], ["--points", "--attention"]),
         (["sample", "x", "--out", "o", "--attention", "--points", "2,0"], ["--points", "2,0"]),
     ],
@@ -116,6 +133,18 @@ def test_dry_run_needs_data_only_to_count_the_classes(capsys, tmp_path, monkeypa
 def test_no_work_directory_ends_in_4(capsys, tmp_path):
     assert cli.main(["sample", str(tmp_path), "--out", str(tmp_path / "o")]) == 4
     assert str(tmp_path) in one_line(capsys)
+
+
+def test_the_closest_work_directory_is_named(capsys, tmp_path, monkeypatch):
+    for name in ("digits", "b-digits"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for words, meant in (("digits", "digits"), ("runs/digts", "digits"), ("B-Digits", "b-digits")):
+        assert cli.main(["eval", words]) == 4
+        assert f"did you mean runs/{meant}" in one_line(capsys)
+    assert cli.main(["eval", "faces"]) == 4
+    assert "mean" not in one_line(capsys)
 
 
 def test_a_work_directory_that_cannot_be_made_ends_in_2(capsys, tmp_path):

@@ -1,15 +1,26 @@
 """`sagan eval`, `reference` and `compare`: arguments, output and exit codes."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from support.image_folders import pictures, write
-from support.stand_ins import DATA, SIZE, NoiseTask, filed, write_checkpoint
+from support.stand_ins import (
+    CLASSES,
+    DATA,
+    HOW_MADE,
+    SIZE,
+    NoiseTask,
+    filed,
+    write_checkpoint,
+)
 
 from sagan import cli, tasks
-from sagan.config import Config, EvalConfig, ModelConfig, TrainConfig
+from sagan.config import Config, EvalConfig, ModelConfig, TrainConfig, as_json
+from sagan.evaluation.image_scorer import ImageScorer
 from sagan.runs import checkpoint
 
 COLOUR = ["--features", "support.colour_network"]
@@ -112,6 +123,59 @@ def test_a_run_is_scored_as_its_config_asks_or_otherwise(workdir, capsys):
     assert cli.main(["eval", str(workdir), "--watch", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["step"] for row in rows] == [10, 20]
+
+
+class FolderTask(NoiseTask):
+    """Compares with the images that its config names."""
+
+    def __init__(self, config):
+        super().__init__()
+        self._data = config.data
+
+    def scorer(self, spec, num_classes=4):
+        return ImageScorer(spec, self._data, SIZE, num_classes, HOW_MADE)
+
+
+def test_a_run_whose_data_have_moved_is_scored_where_they_are(
+    workdir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tasks, "build", FolderTask)
+    config = checkpoint.read_config(workdir)
+    moved = dataclasses.replace(config.data, name="folder", dir=str(tmp_path / "gone"))
+    text = as_json.to_json(dataclasses.replace(config, data=moved))
+    (workdir / "config.json").write_text(text)
+    for number, name in enumerate([*CLASSES, "other"]):
+        write(tmp_path / "new" / name, pictures(number, 3))
+    assert cli.main(["eval", str(workdir)]) == 2
+    assert "gone" in capsys.readouterr().err
+    words = ["eval", str(workdir), f"data.dir={tmp_path / 'new'}"]
+    assert cli.main(words) == 2  # these are other images than the run's
+    assert "other" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "new" / "other")
+    assert cli.main(words) == 0
+    assert filed(workdir, 30)["protocol"]["num_real"] == 12
+    assert (workdir / "config.json").read_text() == text
+    assert cli.main([*words, "data.split=test"]) == 2
+
+
+def test_the_table_ends_with_real_held_out_images(workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "build", FolderTask)
+    config = checkpoint.read_config(workdir)
+    for number, split in enumerate(["train", "val"]):
+        for name in CLASSES:
+            write(tmp_path / "set" / split / name, pictures(number, 10))
+    data = dataclasses.replace(config.data, name="folder", dir=str(tmp_path / "set"))
+    (workdir / "config.json").write_text(as_json.to_json(dataclasses.replace(config, data=data)))
+    assert cli.main(["eval", str(workdir), "--step", "all"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in table[:5]] == ["step", "10", "20", "30", "real"]
+    assert table[4][1] == "val" and float(table[4][2]) > 0
+    assert "40" in table[5]
+    assert "real val" not in str(filed(workdir, 30))
+    (tmp_path / "set" / "val" / CLASSES[0] / "0000.png").write_bytes(b"no image")
+    assert cli.main(["eval", str(workdir)]) == 0
+    said = capsys.readouterr()
+    assert "fid64" in said.out and "real val" not in said.out and "0000.png" in said.err
 
 
 def test_no_checkpoint_has_its_own_exit_code(workdir, tmp_path):

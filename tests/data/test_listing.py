@@ -97,7 +97,7 @@ def test_splits_are_recognised_and_said(tmp_path, place, folders, split, expecte
 
 def test_what_could_be_a_split_or_a_class(tmp_path):
     root = fill(tmp_path / "set", "car/1.png", "train/1.png")
-    with pytest.raises(ConfigError, match="train.*car.*split or a class"):
+    with pytest.raises(ConfigError, match="train.*car"):
         scan(root)
     assert scan(fill(tmp_path / "b", "valid/1.png", "invalid/1.png")).class_names == (
         "invalid",
@@ -136,7 +136,7 @@ def test_stylegan_labels_are_read(tmp_path, place):
 @pytest.mark.parametrize(
     ("labels", "facts"),
     [
-        ([["00000/1.png", 1]], "00000/2.png.*2 of 3"),
+        ([["00000/1.png", 1]], "2 of 3.*00000/2.png"),
         ([[path, [0.5, 1]] for path in CHUNKS], "pairs"),
         ([[path, -1] for path in CHUNKS], "pairs"),
         ([[path, 10**9] for path in CHUNKS], "pairs"),
@@ -246,10 +246,10 @@ def test_sixteen_bits_that_use_a_sliver_of_their_range_are_told(tmp_path, capsys
     (tmp_path / "set").mkdir()
     Image.fromarray(values).save(tmp_path / "set" / "1.png")
     data.load(DataConfig(name="folder", dir=str(tmp_path / "set")), 4)
-    assert "16 bits" in capsys.readouterr().err
+    assert "65535" in capsys.readouterr().err
     Image.fromarray(values * 18).save(tmp_path / "set" / "2.png")
     data.load(DataConfig(name="folder", dir=str(tmp_path / "set")), 4)
-    assert "16 bits" not in capsys.readouterr().err
+    assert "65535" not in capsys.readouterr().err
 
 
 def test_notes_are_told_once_and_not_by_quiet_readers(tmp_path, capsys):

@@ -107,7 +107,7 @@ def test_a_changed_folder_has_another_key(folder):
         ({"name": "cifar"}, ["data.name='cifar'", "digits, folder, synthetic, tfds"]),
         ({"name": "no.module"}, ["data.name='no.module'"]),
         ({"name": "digits", "split": "val"}, ["data.split='val'", "train, test, all"]),
-        ({"name": "digits", "split": "tests"}, ["data.split='tests'", "did you mean test?"]),
+        ({"name": "digits", "split": "tests"}, ["data.split='tests'", "did you mean test"]),
         ({"name": "tfds"}, ["data.name=tfds", "tfds/cifar10"]),
         ({"name": "tfds/cifar10", "dir": "/nowhere"}, ["data.dir=/nowhere", "'cifar10'"]),
     ],

@@ -8,7 +8,7 @@ from PIL import Image
 from support.stand_ins import DATA, HOW_MADE, SIZE, Cheap, NoiseSampler
 
 from sagan import data
-from sagan.config import ConfigError
+from sagan.config import ConfigError, DataConfig
 from sagan.evaluation import metrics, reference, reference_files
 from sagan.evaluation.image_scorer import ImageScorer
 
@@ -138,3 +138,31 @@ def test_a_folder_is_fitted_as_the_runs_own_images_are(tmp_path, spec):
         assert scorer.reference.sha256 == contents.digest.tobytes().hex(), fit
         found[fit] = scorer.reference.sha256
     assert len(set(found.values())) == 3
+
+
+def of_digits(spec, **changes):
+    digits = DataConfig(name="digits")
+    return ImageScorer(spec(**{"metrics": ("fid", "is")} | changes), digits, SIZE, 10, HOW_MADE)
+
+
+def test_real_held_out_images_are_scored_and_kept(spec, monkeypatch):
+    scorer = of_digits(spec, num_images=400)
+    real = scorer.score_real()
+    assert real.name == "real test" and "360" in real.about  # there are no more
+    names = tuple(str(n) for n in range(10))
+    noise = scorer.score(NoiseSampler(10, names))["metrics"]
+    assert set(real.metrics) == set(noise) and set(scorer.keys()) <= set(noise)
+    assert 0 < real.metrics["fid400"] < noise["fid400"] / 10
+    assert real.metrics["is400"] > noise["is400"]
+
+    def compute(*_):
+        raise AssertionError("computed a second time")
+
+    monkeypatch.setattr(Cheap, "__call__", compute)
+    assert of_digits(spec, num_images=400).score_real() == real
+
+
+def test_real_images_are_scored_only_where_they_tell_something(spec, scorer):
+    assert "64" in of_digits(spec, num_images=64).score_real().about
+    assert of_digits(spec, reference="digits:train").score_real() is None
+    assert scorer().score_real() is None  # a set with one split

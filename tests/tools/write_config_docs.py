@@ -3,14 +3,11 @@
 Run it after a change of a field: python tests/tools/write_config_docs.py
 """
 
-import ast
-import dataclasses
 import importlib
 import inspect
 from pathlib import Path
 
-from sagan.config import plugins, schema
-from sagan.config.fields import describe, hints, limits_text
+from sagan.config import Config, meanings, plugins
 from sagan.evaluation import features, metrics
 from sagan.tasks.gan import losses, penalties
 
@@ -18,8 +15,8 @@ FILE = Path(__file__).parents[2] / "docs" / "configs.md"
 HEAD = """# Config fields
 
 A config is a preset or a `.py` file, with fields changed on the command line as
-`section.field=value`. This page is made from the comments in `sagan/config/schema.py`,
-`sagan/models/__init__.py` and `sagan/models/sagan.py`.
+`section.field=value`. `sagan config [PRESET]` prints the same list. This page is made from the
+comments in `sagan/config/schema.py` and `sagan/models/sagan.py`.
 
 Lists are written with commas (`model.attention=16,32`); `none` is an empty list or no value.
 A schedule is `linear:START:END:IMAGES` or `cosine:START:END:IMAGES`: the value goes from START to
@@ -27,43 +24,25 @@ END while that many real images are seen, and stays there.
 """
 
 
-def comments(section):
-    """Returns, by field, the comment above it in the source of a dataclass and its bases."""
-    found = {}
-    for kind in reversed(section.__mro__):
-        if not dataclasses.is_dataclass(kind):
-            continue
-        lines = inspect.getsource(kind).splitlines()
-        for node in ast.parse("\n".join(lines)).body[0].body:
-            if isinstance(node, ast.AnnAssign):
-                above, line = [], node.lineno - 2
-                while lines[line].strip().startswith("#"):
-                    above.insert(0, lines[line].strip().lstrip("# "))
-                    line -= 1
-                found[node.target.id] = " ".join(above)
-    return found
+TAIL = """## Environment variables
+
+| variable | meaning |
+|---|---|
+| `SAGAN_CACHE` | The cache folder: compiled programs, references of scores, classifiers, downloaded weights, large data sets after decoding, and sheets of `sagan check`. It may be deleted at any time. |
+| `XDG_CACHE_HOME` | Where `SAGAN_CACHE` is not set, the cache folder is `$XDG_CACHE_HOME/sagan`, else `~/.cache/sagan`. |
+| `TFDS_DATA_DIR` | Where `data.dir` is not set, the data_dir of tensorflow-datasets, else `~/tensorflow_datasets`. |
+| `JAX_COMPILATION_CACHE_DIR` | Keeps compiled programs here instead of in the cache folder. |
+
+[Launching](launching.md) has those of jobs with several processes.
+"""  # noqa: E501
 
 
-def table(section, prefix):
-    known, texts, made = hints(section), comments(section), section()
+def table(fields):
     rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
-    for field in dataclasses.fields(section):
-        value = getattr(made, field.name)
-        if dataclasses.is_dataclass(value):
-            continue
-        hint = known[field.name]
-        limits = limits_text(hint)
-        allowed = describe(hint) + (f", {limits}" if limits else "")
-        cells = (f"`{prefix}{field.name}`", f"`{shown(value)}`", allowed, texts[field.name])
+    for field in fields:
+        cells = (f"`{field.key}`", f"`{field.default}`", field.allowed, field.text)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
-
-
-def shown(value):
-    """Returns a value as the command line takes it."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def first_line(thing):
@@ -100,13 +79,11 @@ def sources_of_losses():
 
 
 def text():
-    parts = [HEAD, "## The top\n", table(schema.Config, ""), ""]
-    for field in dataclasses.fields(schema.Config):
-        section = type(getattr(schema.Config(), field.name))
-        if dataclasses.is_dataclass(section):
-            parts += [f"## `{field.name}`\n", inspect.getdoc(section), ""]
-            parts += [table(section, f"{field.name}."), ""]
-    parts += ["## Names that fields take\n", names(), ""]
+    parts = [HEAD]
+    for name, about, fields in meanings.sections(Config()):
+        parts += [f"## `{name}`\n", about, ""] if name else ["## The top\n"]
+        parts += [table(fields), ""]
+    parts += ["## Names that fields take\n", names(), "", TAIL]
     return "\n".join(parts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.config import DataConfig
-from sagan.data import Example, unknown_split
+from sagan.data import Example, held_out, unknown_split
 
 _TEST_EVERY = 5  # every fifth image is in split `test`
 
@@ -31,6 +31,7 @@ class Digits:
         }
         if split not in splits:
             raise unknown_split(split, "digits", tuple(splits))
+        self.held_out = held_out(split, splits)
         self.key = f"digits-{split}-{image_size}"
         self._images = [_enlarge(image, image_size) for image in table.images[splits[split]]]
         self._labels = table.target[splits[split]]

@@ -93,7 +93,7 @@ def _names(blocks: int) -> list[tuple[str, str]]:
 
 
 def _layers(arrays: Mapping[str, np.ndarray], blocks: int) -> weights_lib.Layers:
-    """Folds each batch norm into the convolution before it: y = kernel * x + bias."""
+    """Returns kernels and biases by layer, each batch norm folded into its convolution."""
     layers = {}
     for convolution, norm in _names(blocks):
         scale = arrays[f"{norm}.weight"] / np.sqrt(arrays[f"{norm}.running_var"] + _EPSILON)

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Integer
 
 from sagan.config import ConfigError, plugins
+from sagan.config.fields import closest
 
 State = Any  # a NamedTuple of numpy arrays; its type is `Accumulator.state`
 
@@ -68,7 +69,7 @@ class Metric:
       compute: takes the states of both sides, `(fake, real)`, and returns values by part; the main
         value has the key "". `real` is None if `uses_real` is false.
       min_images: the fewest images, on each side that is used, for which `compute` is defined.
-      uses_real: whether `compute` reads the state of the real side.
+      uses_real: whether `compute` reads the state of the real images.
       uses_labels: whether images must come with classes.
       higher_is_better: whether the better of two main values is the larger one.
       biased_below_rank: whether values are biased upwards if a side has no more images than there
@@ -142,5 +143,6 @@ def _outside(name: str) -> tuple[Metric, ...]:
         if "." in name:
             raise
         raise ConfigError(
-            f"unknown metric {name!r}; known: {', '.join(names())}, or a module of yours"
+            f"unknown metric {name!r}{closest(name, names())}; "
+            f"known: {', '.join(names())}, or a module of yours"
         ) from error

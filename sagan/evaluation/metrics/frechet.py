@@ -114,7 +114,7 @@ def _compute(fake: Moments, real: Moments) -> dict[str, float]:
 
 
 def _compute_by_class(fake: bank.State, real: bank.State) -> dict[str, float]:
-    """Returns the mean over the real side's classes of each class's distance, and the `worst`.
+    """Returns the mean over the real images' classes of each class's distance, and the `worst`.
 
     Raises: ValueError if a class has fewer than 2 images on either side, or images no classes.
     """

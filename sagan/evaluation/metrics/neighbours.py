@@ -128,7 +128,7 @@ def density_and_coverage(
     fraction of balls that hold a generated image. Its expectation for equal distributions depends
     on the sizes N (real) and M of both sides: 1 - prod_{t=1..k} (N - t) / (N + M - t).
 
-    Raises: ValueError if the real side has no more than k images.
+    Raises: ValueError if there are no more than k real images.
     Source: Naeem et al. (arXiv:2002.09797), Eq. 3-4, k = 5.
     """
     x, y = bank.ordered(real).features, bank.ordered(fake).features

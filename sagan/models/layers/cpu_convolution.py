@@ -75,11 +75,11 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
 
 
 class _Transform(NamedTuple):
-    """P, U and Q along one axis, and the adjoints of P and Q. U is a matrix over three taps."""
+    """Transforms of input, kernel and output (P, U, Q) on one axis; the adjoints of P and Q."""
 
     split: Callable  # P: image -> parts
     split_adjoint: Callable
-    taps: tuple[tuple[float, float, float], ...]  # U: a row for each part
+    taps: tuple[tuple[float, float, float], ...]  # U: for each part, a row over the three taps
     join: Callable  # Q: parts -> image
     join_adjoint: Callable
 
@@ -149,7 +149,7 @@ def _product(which, a, b, dtype):
 
 @functools.cache
 def multiplies_bfloat16() -> bool:
-    """Returns whether this CPU does so in hardware: AVX512_BF16 or AMX on x86, BF16 on Arm."""
+    """Returns whether this CPU multiplies bfloat16 in hardware, by the flags in /proc/cpuinfo."""
     flags = Path("/proc/cpuinfo")
     return flags.exists() and "bf16" in flags.read_text()
 

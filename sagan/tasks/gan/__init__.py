@@ -2,10 +2,10 @@
 
 | file | what it holds |
 |---|---|
-| `step.py` | the algorithm: one training step |
+| `step.py` | the algorithm: one training step, and the EMA of the generator |
 | `losses.py`, `penalties.py` | a row for each adversarial loss and gradient penalty |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
-| `inference.py`, `generate.py` | averaged weights with batch statistics of their own; images |
+| `inference.py`, `generate.py` | batch statistics for the averaged weights; drawing images |
 | `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
 | `sheet.py`, `attention_maps.py` | the preview of a run; where query points look |
 | `health.py`, `telemetry.py` | signs of a collapse; scalars read off the state |
@@ -38,7 +38,7 @@ from sagan.tasks.gan.step import Gan, GanState, init, train_step
 
 
 def check(config: Config) -> None:
-    """Raises: ConfigError if a model, loss or penalty is unknown or does not fit."""
+    """Raises: ConfigError for an unknown or invalid model, loss or penalty."""
     plugins.load("models", config.model.name, field="model.name").check(config.model)
     losses.find(config.train.loss)
     _penalties(config)

@@ -49,7 +49,7 @@ def folders(tmp_path_factory):
 def ours(folders, weights, metrics, resizer, monkeypatch):
     """Returns scores of the same call as `sagan eval --images`, and the features it computed."""
     seen = {"train": {}, "test": {}}
-    splits = iter(("train", "test"))  # the real side comes first
+    splits = iter(("train", "test"))  # the reference comes first
 
     class Recording:
         def __init__(self, extractor):
