@@ -18,7 +18,7 @@ from sagan.cli import process
 from sagan.config import ConfigError, exit_codes
 from sagan.config.exit_codes import Failure
 from sagan.config.fields import closest
-from sagan.files import places
+from sagan.files import cache, places
 
 _VERBS = (
     "train", "config", "prepare", "check", "sample", "bench", "eval", "reference", "compare",
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None, *, ends_process: bool = False) -> in
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # overrides behind an option, since argparse takes positionals in one run only
         args.words = [*args.words, *rest]
-    _use_caches()
+    cache.keep_compiled_programs()
     try:
         for value in vars(args).values():
             if isinstance(value, Path):
@@ -103,15 +103,3 @@ def build_parser() -> argparse.ArgumentParser:
     for name in _VERBS:
         importlib.import_module(f"sagan.cli.{name}").register(verbs)
     return parser
-
-
-def _use_caches() -> None:
-    """Keeps compiled programs for the next start, unless the environment says otherwise.
-
-    Processes of one job do not share a cache by default: they would wait for one another.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not os.environ.get("SAGAN_COORDINATOR"):
-        from sagan.files import cache
-
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.folder() / "jax")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -1,9 +1,8 @@
 """Arguments that several verbs share."""
 
 import argparse
-from pathlib import Path
 
-from sagan.config import Config, ConfigError
+from sagan.config import Config
 
 DEFAULT_PRESET = "digits"
 
@@ -34,19 +33,3 @@ def split(words: list[str]) -> tuple[str, list[str]]:
     if words and "=" not in words[0]:
         return words[0], words[1:]
     return DEFAULT_PRESET, words
-
-
-def step(text: str, workdir: Path, config: Config) -> int | None:
-    """Returns the step that `--step` names; None for the newest.
-
-    Raises: ConfigError if it is neither `latest`, `best` nor a number, or nothing was scored.
-    """
-    if text == "latest":
-        return None
-    if text == "best":
-        from sagan.evaluation import results
-
-        return results.best_step(workdir, config)
-    if text.isdecimal():
-        return int(text)
-    raise ConfigError(f"--step {text}; allowed: latest, best, or a number")

@@ -101,9 +101,10 @@ def _score_images(args: argparse.Namespace, overrides: list[str]) -> int:
 
     joining.initialize()
     images = reference.open_images(args.images, overrides=overrides, image_size=args.image_size)
+    network = args.features or ScoreSpec.features
     spec = ScoreSpec(
-        metrics=args.metrics or ("fid", "is"),
-        features=args.features or "inception",
+        metrics=args.metrics or image_files.usual_metrics(network),
+        features=network,
         num_real=args.num_real,
         reference=args.reference,
         weights=args.weights,

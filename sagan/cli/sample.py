@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sagan.cli import arguments
 from sagan.config import ConfigError
 
 
@@ -44,13 +43,14 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError("--points goes with --attention")
         points = tuple(_point(text) for text in args.points)
     from sagan import tasks
+    from sagan.evaluation import checkpoints
     from sagan.runs import checkpoint
-    from sagan.tasks.gan import pictures
+    from sagan.tasks.gan import classes, pictures
 
     picture = args.grid or args.attention
     request = pictures.Request(
         out=args.out,
-        classes=tuple(args.classes.split(",")) if args.classes else None,
+        classes=None if args.classes is None else classes.split(args.classes),
         num=args.num if args.num is not None else 8 if picture else 64,
         seed=args.seed,
         truncation=args.truncation,
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
         attention=points,
     )
     config = checkpoint.read_config(args.workdir)
-    step = checkpoint.pick(args.workdir, arguments.step(args.step, args.workdir, config))
+    step = checkpoints.pick_step(args.workdir, config, args.step)
     sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
     files = pictures.write(sampler, request)
     print(files[0] if len(files) == 1 else f"{len(files)} images in {args.out}")

@@ -5,15 +5,17 @@ that it claims. (Training replaces up to one image in a thousand; see `unreadabl
 """
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sagan import data
 from sagan.config import ConfigError, DataConfig
 from sagan.config.fields import require
-from sagan.data import Source, listing
+from sagan.data import Example, Source, listing
 from sagan.data.decoded import arrays
 from sagan.data.listing import Listing
 from sagan.data.sources.folder import Folder
@@ -92,6 +94,38 @@ class FromSource:
         renumbered.class_names = tuple(class_names)
         renumbered.key = f"{self.key} as {', '.join(class_names)}"
         return renumbered
+
+
+def from_array(images: Any) -> FromSource:
+    """Returns images that are held in an array, without labels.
+
+    Raises: ConfigError unless they are uint8 (N, S, S, 3), N at least 1.
+    """
+    pixels = np.asarray(images)
+    require(
+        pixels.dtype == np.uint8
+        and pixels.ndim == 4
+        and len(pixels) > 0
+        and pixels.shape[1] == pixels.shape[2]
+        and pixels.shape[3] == 3,
+        f"images are {pixels.dtype} of shape {pixels.shape}; allowed: uint8 (N, S, S, 3)",
+    )
+    return FromSource(_Held(pixels), pixels.shape[1], "array")
+
+
+class _Held:
+    """A source whose images are in memory and have no labels."""
+
+    def __init__(self, images: np.ndarray):
+        self.class_names: tuple[str, ...] = ("all",)
+        self.key = f"array-{hashlib.sha256(images.tobytes()).hexdigest()[:24]}"
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": self._images[index], "label": 0}
 
 
 def open_folder(

@@ -107,11 +107,11 @@ class Sampler(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
 
-    def __call__(
+    def sample(
         self,
+        *,
         labels: Int[np.ndarray, " N"] | None,
         indices: Int[np.ndarray, " N"],
-        *,
         seed: int = 0,
         truncation: float | None = None,
     ) -> UInt8[np.ndarray, "N S S 3"]:

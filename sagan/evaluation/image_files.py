@@ -17,6 +17,11 @@ from sagan.evaluation.requirements import (
 from sagan.parallel import processes
 
 
+def usual_metrics(features: str) -> tuple[str, ...]:
+    """Returns the metrics that are computed with a network if none are named."""
+    return ("classifier_fid", "classifier_score") if features == "classifier" else ("fid", "is")
+
+
 def score_images(
     images: FromSource,
     spec: ScoreSpec,
@@ -24,8 +29,9 @@ def score_images(
     overrides: Sequence[str] = (),
     image_size: int | None = None,
     as_json: bool = False,
+    show: bool = True,
 ) -> dict[str, Any]:
-    """Scores all of `images` and prints the result.
+    """Scores all of `images` and prints the result, unless `show` is False.
 
     Args:
       images: from `reference.open_images`.
@@ -34,7 +40,7 @@ def score_images(
       overrides: `section.field=value` for a preset that is named as the reference.
       image_size: px to which a reference that is a folder is cropped and resized; None: as it is.
 
-    Returns: what is printed.
+    Returns: `images` (their name), `metrics` (scores by name), `protocol` and `warnings`.
 
     Raises: ConfigError for images that cannot be read, or that do not fit the reference.
     """
@@ -67,7 +73,7 @@ def score_images(
         "protocol": evaluator.protocol(len(images), protocol.of_files()),
         "warnings": warnings,
     }
-    if processes.is_main():
+    if show and processes.is_main():
         presentation.show([result], as_json=as_json, name="images")
     return result
 

@@ -182,7 +182,9 @@ class _Drawn:
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         labels = None if self._labels is None else self._labels[indices]
         truncation = self._spec.truncation
-        pixels = self._sampler(labels, indices, seed=self._seed, truncation=truncation)
+        pixels = self._sampler.sample(
+            labels=labels, indices=indices, seed=self._seed, truncation=truncation
+        )
         return pixels, labels
 
 

@@ -1,6 +1,7 @@
 """The folder for everything that is computed or downloaded once and kept."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -14,3 +15,25 @@ def folder() -> Path:
         return Path(given).expanduser()
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path("~/.cache").expanduser()) / "sagan"
+
+
+def keep_compiled_programs() -> None:
+    """Makes jax keep compiled programs for the next start, unless the user has decided about that.
+
+    Processes of one job do not share a cache by default: they would wait for one another.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or os.environ.get("SAGAN_COORDINATOR"):
+        return
+    place = str(folder() / "jax")
+    if "jax" not in sys.modules:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = place
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    if jax.config.read("jax_compilation_cache_dir") is None:
+        jax.config.update("jax_compilation_cache_dir", place)
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        compilation_cache.reset_cache()  # jax looks for a folder at its first compilation only

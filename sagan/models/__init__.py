@@ -14,10 +14,12 @@ are flax modules, called as
     generator(z (B, z_dim), label (B,) or None, *, train) -> image (B, S, S, 3) in [-1, 1]
     discriminator(image, label or None, *, train) -> logits (B,), higher = real
 
-with float32 outputs. Either may have the collection `batch_stats`: it is then called with
-`apply(variables, ..., train=True, mutable=["batch_stats"])` while training, and returns the moved
-statistics as well. Parameters called `kernel` or `embedding` are spectrally normalised from
-outside where the config asks for it; see `layers/spectral.py`.
+with float32 outputs. A generator that also takes weights of classes (B, K) as `label`, and blends
+what the classes have learned, can interpolate between classes; `layers/norm.BatchNorm` does. Either
+may have the collection `batch_stats`: it is then called with `apply(variables, ..., train=True,
+mutable=["batch_stats"])` while training, and returns the moved statistics as well. Parameters
+called `kernel` or `embedding` are spectrally normalised from outside where the config asks for it;
+see `layers/spectral.py`.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ from sagan.models import GanConfig, Networks
 from sagan.models.layers.attention import SelfAttention
 from sagan.models.layers.conv import Conv
 from sagan.models.layers.local_attention import check_block
-from sagan.models.layers.norm import BatchNorm
+from sagan.models.layers.norm import BatchNorm, Condition
 from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
 from sagan.parallel import platform as hardware
 from sagan.parallel.platform import Platform
@@ -165,7 +165,7 @@ def build(
 
 
 class Generator(nn.Module):
-    """Makes images from latents and, if there are classes, labels.
+    """Makes images from latents and, if there are classes, labels or weights of classes (B, K).
 
     Source: SAGAN (arXiv:1805.08318), released `generator.py`.
     """
@@ -178,7 +178,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "B Z"], label: Int[Array, " B"] | None, *, train: bool
+        self, z: Float[Array, "B Z"], label: Condition, *, train: bool
     ) -> Float[Array, "B S S 3"]:
         config = self.config
         base, widths = config.g_channels, WIDTHS[config.image_size]

@@ -29,12 +29,16 @@ def run(
     workdir: Path,
     source: Source | None = None,
     hardware: Platform | None = None,
+    *,
+    owns_process: bool = True,
 ) -> Path:
     """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
 
     Args:
       source: the config's images, if they are open already.
       hardware: the platform to train for; None: that of this process.
+      owns_process: signals stop the run, and a run that hangs ends the process. Otherwise signals
+        keep the meaning they have, and there is no watchdog.
 
     Returns:
       The path of the last picture of samples.
@@ -49,7 +53,8 @@ def run(
       Diverged: too many steps were not finite, or the run has collapsed.
     """
     config, source = resolve(config, source)
-    with prepare(config, workdir, source, hardware or current()) as parts:
+    hardware = hardware or current()
+    with prepare(config, workdir, source, hardware, owns_process=owns_process) as parts:
         return Loop(parts).run()
 
 

@@ -95,12 +95,20 @@ def require_divisible(config: Config, devices: Devices) -> None:
 
 
 @contextlib.contextmanager
-def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -> Iterator[Parts]:
+def prepare(
+    config: Config,
+    workdir: Path,
+    source: Source,
+    hardware: Platform,
+    *,
+    owns_process: bool = True,
+) -> Iterator[Parts]:
     """Opens everything that training needs, and closes it at the end of the block.
 
     Args:
       config, source: as `resolve` returned them.
       hardware: decides how many steps a dispatch runs, and which peak the speed is compared with.
+      owns_process: as for `training.run`.
 
     Raises: as `training.run`.
     """
@@ -109,11 +117,11 @@ def prepare(config: Config, workdir: Path, source: Source, hardware: Platform) -
     require_divisible(config, devices)
     with contextlib.ExitStack() as stack:
         activity = Activity(Phase.COMPILING)
-        stop = stack.enter_context(StopRequest(activity))
+        stop = stack.enter_context(StopRequest(activity, listens=owns_process))
         step = processes.broadcast_from_main(lambda: _claim(config, workdir, stack))
         activity.switch(Phase.RESTORING if step else Phase.COMPILING)
         goodput = Goodput(workdir, step, activity)
-        seconds = config.guard.watchdog_seconds
+        seconds = config.guard.watchdog_seconds if owns_process else 0
         me = jax.process_index(), jax.process_count()
         watchdog = stack.enter_context(Watchdog(workdir, seconds, step, activity, *me))
 

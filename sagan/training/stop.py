@@ -41,15 +41,16 @@ class StopRequest:
 
     Args:
       activity: if its phase has nothing to lose, even the first signal exits at once, with 42.
+      listens: False: leave signals alone. Only the main thread of a process can listen.
     """
 
-    def __init__(self, activity: Activity):
+    def __init__(self, activity: Activity, *, listens: bool = True):
         self._activity = activity
         self._asked = threading.Event()
         # Several processes must agree on the step to stop at. JAX's own listener does that, once
         # it knows of the signal.
         self._agree = jax.process_count() > 1
-        self._listens = threading.current_thread() is threading.main_thread()
+        self._listens = listens and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequest":
         if not self._listens:

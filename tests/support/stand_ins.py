@@ -50,7 +50,7 @@ class NoiseSampler:
     def __init__(self, step, class_names=CLASSES):
         self.step, self.class_names = step, class_names
 
-    def __call__(self, labels, indices, *, seed=0, truncation=None):
+    def sample(self, *, labels, indices, seed=0, truncation=None):
         mean = 200 - 5 * self.step
         labels = np.zeros_like(indices) if labels is None else labels
         return np.stack(

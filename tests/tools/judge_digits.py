@@ -18,8 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
-from sagan import tasks
-from sagan.runs import checkpoint
+import sagan
 
 PER_CLASS = 100
 
@@ -29,10 +28,9 @@ def judge(workdir: Path, step: int | None) -> dict[str, float]:
     real, labels = digits.data, digits.target
     train = np.arange(len(labels)) % 5 != 0  # the split that training sees
     machine = SVC(gamma=0.001, C=10).fit(real, labels)
-    task = tasks.build(checkpoint.read_config(workdir))
-    source = task.load_sampler(workdir, checkpoint.pick(workdir, step))
-    wanted = np.repeat(np.arange(10, dtype=np.int32), PER_CLASS)
-    drawn = source(wanted, np.tile(np.arange(PER_CLASS), 10))
+    source = sagan.load(workdir, "latest" if step is None else step)
+    wanted = np.repeat(np.arange(10), PER_CLASS)
+    drawn = source.sample(labels=wanted, indices=np.tile(np.arange(PER_CLASS), 10))
     fake = np.stack([_eight(image) for image in drawn]).reshape(len(drawn), -1)
 
     def spread(images: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Batch normalisation, plain or conditioned on a class or a vector, over one or many devices."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -14,8 +15,9 @@ class BatchNorm(nn.Module):
     """Normalises over batch and positions, then applies gain and bias.
 
     Gain and bias are parameters (C,) if there is no condition; rows of the tables `scale` and
-    `bias` (K, C) if the condition is a class; and linear maps of the condition, with 1 added to
-    the gain, if it is a vector. A new layer has gain 1 and bias 0, except with a vector.
+    `bias` (K, C) if the condition is a class, or means of rows if it is weights of classes (B, K);
+    and linear maps of the condition, with 1 added to the gain, if it is a vector and there are no
+    classes. A new layer has gain 1 and bias 0, except with a vector.
 
     While training, the statistics are those of the batch on all devices along `axis_name`, and the
     running averages in `batch_stats` move (biased variance). Otherwise those averages are used.
@@ -66,7 +68,7 @@ class BatchNorm(nn.Module):
         self, condition: Condition, channels: int
     ) -> tuple[Float[Array, "b C"], Float[Array, "b C"]]:
         """Returns a row for each image, or one row for all."""
-        if condition is not None and condition.ndim == 2:
+        if condition is not None and condition.ndim == 2 and self.num_classes is None:
             gain, bias = (
                 nn.Dense(channels, use_bias=False, kernel_init=self.kernel_init, name=name)
                 for name in ("scale", "bias")
@@ -78,4 +80,8 @@ class BatchNorm(nn.Module):
         tables = (self.param("scale", ones, shape), self.param("bias", zeros, shape))
         if classes is None:
             return tables[0][None], tables[1][None]
+        if condition is not None and condition.ndim == 2:
+            exact = jax.lax.Precision.HIGHEST
+            gain, bias = (jnp.matmul(condition, table, precision=exact) for table in tables)
+            return gain, bias
         return tables[0][condition], tables[1][condition]

@@ -11,11 +11,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from sagan.config import ConfigError
 from sagan.config.fields import require
 from sagan.files.images import quantize
 from sagan.tasks.gan.inference import generator
 
 CHUNK = 32  # images in one call
+Labels = Int[np.ndarray, " N"] | Float[np.ndarray, "N K"] | None
 
 
 def require_seed(number: int, name: str) -> None:
@@ -54,24 +56,29 @@ def images(
     model: Any,
     variables: Any,
     z: Float[np.ndarray, "N Z"],
-    labels: Int[np.ndarray, " N"] | None,
+    labels: Labels,
     *,
     truncation: float = 1.0,
-) -> UInt8[np.ndarray, "N S S 3"]:
+    as_float: bool = False,
+) -> UInt8[np.ndarray, "N S S 3"] | Float[np.ndarray, "N S S 3"]:
     """Draws images from latents, spread over this process's devices.
 
     Args:
       variables: as `inference.averaged` returns them.
+      labels: classes (N,), or weights of classes (N, K); see `require_blending`.
       truncation: factor of the latents.
+      as_float: return what the generator made, in [-1, 1], instead of 0 … 255.
     """
     devices = jax.local_devices()
     copies = [jax.device_put(variables, device) for device in devices]
-    drawn = np.empty((len(z), model.image_size, model.image_size, 3), np.uint8)
+    shape = (len(z), model.image_size, model.image_size, 3)
+    drawn = np.empty(shape, np.float32 if as_float else np.uint8)
     pending: list[tuple[slice, Any]] = []
 
     def collect() -> None:
         where, image = pending.pop(0)
-        drawn[where] = quantize(np.asarray(jax.device_get(image)))[: where.stop - where.start]
+        made = np.asarray(jax.device_get(image))[: where.stop - where.start]
+        drawn[where] = made if as_float else quantize(made)
 
     for number, begin in enumerate(range(0, len(z), CHUNK)):
         where = slice(begin, min(begin + CHUNK, len(z)))
@@ -84,6 +91,23 @@ def images(
     while pending:
         collect()
     return drawn
+
+
+def require_blending(model: Any) -> None:
+    """Requires that a model's generator takes weights of classes (B, K) in place of labels (B,).
+
+    Raises: ConfigError, since networks need not; see `sagan.models`.
+    """
+    z = jax.ShapeDtypeStruct((1, model.z_dim), np.float32)
+    label = jax.ShapeDtypeStruct((1, model.num_classes), np.float32)
+    try:
+        network = generator(model)
+        jax.eval_shape(lambda *x: network.init(jax.random.key(0), *x, train=False), z, label)
+    except Exception as error:
+        raise ConfigError(
+            f"the networks of model.name={model.name} cannot blend classes: their generator takes "
+            "labels, but no weights of classes"
+        ) from error
 
 
 def attention_maps(

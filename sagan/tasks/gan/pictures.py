@@ -79,7 +79,9 @@ def write(sampler: Sampler, request: Request) -> list[Path]:
     if request.interpolate is not None:
         return [_write_sheet(sampler, request, _interpolation(sampler, request, labels))]
     if request.grid:
-        drawn = sampler(labels, indices, seed=request.seed, truncation=request.truncation)
+        drawn = sampler.sample(
+            labels=labels, indices=indices, seed=request.seed, truncation=request.truncation
+        )
         columns = request.num if request.classes else math.ceil(math.sqrt(len(drawn)))
         return [_write_sheet(sampler, request, images.grid(drawn, columns, scale=_scale(drawn)))]
     return _write_singles(sampler, request, labels, indices)
@@ -87,14 +89,7 @@ def write(sampler: Sampler, request: Request) -> list[Path]:
 
 def _plan(sampler: Sampler, request: Request) -> tuple[np.ndarray | None, np.ndarray]:
     """Returns label and index of every image: class by class, with indices 0 … num - 1 in each."""
-    if request.classes is not None:
-        chosen = sampler.find(request.classes)
-        labels = np.repeat(np.array(chosen, np.int32), request.num)
-        return labels, np.tile(np.arange(request.num), len(chosen))
-    indices = np.arange(request.num)
-    if not sampler.class_names:
-        return None, indices
-    return (indices % len(sampler.class_names)).astype(np.int32), indices
+    return sampler.chosen(request.classes, request.num)
 
 
 def _write_singles(
@@ -108,7 +103,9 @@ def _write_singles(
     for begin in range(0, len(indices), portion):
         where = slice(begin, begin + portion)
         part = None if labels is None else labels[where]
-        drawn = sampler(part, indices[where], seed=request.seed, truncation=request.truncation)
+        drawn = sampler.sample(
+            labels=part, indices=indices[where], seed=request.seed, truncation=request.truncation
+        )
         for number, image in enumerate(drawn, begin):
             label = None if labels is None else int(labels[number])
             prefix = "" if label is None else f"class{label:0{digits}}_"
@@ -128,7 +125,7 @@ def _interpolation(sampler: Sampler, request: Request, labels: np.ndarray | None
     classes = [None] if labels is None else list(dict.fromkeys(labels.tolist()))
     z = np.tile(row, (len(classes), 1))
     repeated = None if labels is None else np.repeat(np.array(classes, np.int32), len(row))
-    drawn = sampler.images(z, repeated, truncation=request.truncation)
+    drawn = images.quantize(sampler(z, repeated, truncation=request.truncation))
     return images.grid(drawn, _INTERPOLATION_STEPS, scale=_scale(drawn))
 
 
@@ -151,12 +148,10 @@ def slerp(
 def _attention(
     sampler: Sampler, request: Request, labels: np.ndarray | None, indices: np.ndarray
 ) -> np.ndarray:
-    z = sampler.latents(indices, request.seed) * (request.truncation or 1.0)
-    maps = sampler.attention_maps(z, labels)
-    if not maps:
-        raise ConfigError("this generator has no attention layer (model.attention is empty)")
-    points = request.attention or attention_maps.USUAL_POINTS
-    return attention_maps.sheet(sampler.images(z, labels), maps, points)
+    how: Any = {"labels": labels, "indices": indices, "seed": request.seed}
+    maps = sampler.attention(**how, truncation=request.truncation)
+    drawn = sampler.sample(**how, truncation=request.truncation)
+    return attention_maps.sheet(drawn, maps, request.attention or attention_maps.USUAL_POINTS)
 
 
 def _write_sheet(sampler: Sampler, request: Request, sheet: np.ndarray) -> Path:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan import cli, tasks
+import sagan
+from sagan import cli
 from sagan.config import ConfigError
+from sagan.files import images
 from sagan.runs import checkpoint
-from sagan.tasks.gan import attention_maps, inference, pictures
+from sagan.tasks.gan import attention_maps, classes, inference, pictures
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,7 @@ def workdir(tmp_path_factory):
 
 
 def load(workdir):
-    task = tasks.build(checkpoint.read_config(workdir))
-    return task.load_sampler(workdir, checkpoint.pick(workdir, None))
+    return sagan.load(workdir)
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +34,33 @@ def source(workdir):
     return load(workdir)
 
 
+def draw(source, labels, indices, **how):
+    return source.sample(labels=labels, indices=indices, **how)
+
+
 def test_an_image_does_not_depend_on_its_neighbours(source):
     labels = np.arange(70, dtype=np.int32) % 4
-    whole = source(labels, np.arange(70))
+    whole = draw(source, labels, np.arange(70))
     for begin, end in ((0, 5), (31, 34), (64, 70)):
-        part = source(labels[begin:end], np.arange(begin, end))
+        part = draw(source, labels[begin:end], np.arange(begin, end))
         np.testing.assert_array_equal(part, whole[begin:end])
     order = np.random.default_rng(0).permutation(70)
-    np.testing.assert_array_equal(source(labels[order], order), whole[order])
+    np.testing.assert_array_equal(draw(source, labels[order], order), whole[order])
 
 
 def test_nor_on_the_number_of_devices(source, monkeypatch):
     labels = np.zeros(70, np.int32)
-    two = source(labels, np.arange(70))
+    two = draw(source, labels, np.arange(70))
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    np.testing.assert_array_equal(source(labels, np.arange(70)), two)
+    np.testing.assert_array_equal(draw(source, labels, np.arange(70)), two)
 
 
 def test_seed_index_and_class_matter(source):
-    base = source(np.zeros(2, np.int32), np.array([0, 1]))
+    base = draw(source, np.zeros(2, np.int32), np.array([0, 1]))
     assert np.any(base[0] != base[1])
-    assert np.any(source(np.ones(2, np.int32), np.array([0, 1])) != base)
-    assert np.any(source(np.zeros(2, np.int32), np.array([0, 1]), seed=1) != base)
-    near = source(np.zeros(2, np.int32), np.array([0, 1]), truncation=0.01)
+    assert np.any(draw(source, np.ones(2, np.int32), np.array([0, 1])) != base)
+    assert np.any(draw(source, np.zeros(2, np.int32), np.array([0, 1]), seed=1) != base)
+    near = draw(source, np.zeros(2, np.int32), np.array([0, 1]), truncation=0.01)
     assert np.abs(near[0].astype(int) - near[1]).max() < np.abs(base[0].astype(int) - base[1]).max()
 
 
@@ -162,10 +167,49 @@ def test_maps_are_drawn_of_every_image(workdir, tmp_path, source):
     with Image.open(out) as sheet:
         assert sheet.size == (4 * 132 + 4, 34 * 132 + 4)
     labels = np.arange(34, dtype=np.int32) % 4
-    z = source.latents(np.arange(34), 0)
-    (whole,) = source.attention_maps(z, labels).values()
-    (last,) = source.attention_maps(z[32:], labels[32:]).values()
+    (whole,) = source.attention(labels, np.arange(34)).values()
+    (last,) = source.attention(labels[32:], np.arange(32, 34)).values()
     np.testing.assert_array_equal(whole[32:], last)
+
+
+def test_a_generator_takes_latents_of_ones_own_and_blends_classes(source):
+    z = source.latents([0, 1])
+    made = source(z, [3, 1])
+    assert made.dtype == np.float32 and np.abs(made).max() <= 1
+    np.testing.assert_array_equal(images.quantize(made), source.sample(labels=[3, 1]))
+    weights = np.eye(4)[[3, 1]]
+    np.testing.assert_allclose(source(z, weights), made, atol=1e-5)
+    assert np.abs(source(z, weights[::-1] / 2 + weights / 2) - made).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("how", "facts"),
+    [
+        ({"labels": [33]}, ["33", "0 … 3"]),
+        ({"labels": [-1]}, ["-1", "0 … 3"]),
+        ({"labels": [1.0]}, ["float", "0 … 3"]),
+        ({"indices": [0]}, ["labels=None", "4 classes"]),
+        ({"labels": [1], "indices": [-1]}, ["-1", "4294967295"]),
+        ({"labels": [1], "indices": [0, 1]}, ["1 labels", "2 indices"]),
+        ({"labels": [1], "num": 2}, ["num", "labels"]),
+        ({"classes": ["hue1", 1]}, ["'hue1'", "1"]),
+        ({"classes": ["hue7"]}, ["'hue7'", "did you mean"]),
+        ({"num": 0}, ["num=0"]),
+        ({"seed": -1}, ["seed -1"]),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(source, how, facts):
+    with pytest.raises(ConfigError) as caught:
+        source.sample(**how)
+    assert all(fact in str(caught.value) for fact in facts), caught.value
+
+
+def test_where_names_are_numbers_names_win():
+    known = ["1", "2", "3", "4", "10"]
+    assert classes.find(known, ["1", 10]) == [0, 4]
+    with pytest.raises(ConfigError):
+        classes.find(known, ["0"])
+    assert classes.find(["caf\u00e9", "a,b"], ["cafe\u0301", *classes.split("a\\,b")]) == [0, 1]
 
 
 def test_a_missing_step_lists_what_there_is(workdir, tmp_path, capsys):
