@@ -47,8 +47,7 @@ class SaveError(Failure):
 def claim(workdir: Path, config: Config) -> None:
     """Makes `workdir` the work directory of `config`, or checks that it already is.
 
-    Raises: CheckpointError if it holds another run (lists the fields that differ) or is beyond
-      `train.steps`; nothing is written then.
+    Raises: CheckpointError if it holds another run or is beyond `train.steps`; writes nothing then.
     """
     file = workdir / "config.json"
     if file.exists():
@@ -110,12 +109,10 @@ def pick(workdir: Path, step: int | None) -> int:
         wrong = damage(workdir, candidate, ["sampler", "about"])
         if not wrong:
             return candidate
+        text = f"step {candidate} of {workdir} is damaged: {wrong}"
         if step is not None:
-            raise DamagedError(f"step {step} of {workdir} is damaged: {wrong}")
-        print(
-            f"sagan: step {candidate} of {workdir} is damaged and is not used: {wrong}",
-            file=sys.stderr,
-        )
+            raise DamagedError(text)
+        print(f"sagan: {text}; it is not used", file=sys.stderr)
     raise DamagedError(f"{workdir}: every checkpoint is damaged ({_listed(there)})")
 
 

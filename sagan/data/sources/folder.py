@@ -67,8 +67,8 @@ class Folder(Stored):
             return []
         path, low, high = found[0]
         return [
-            f"{tree.name(path)}: a 16-bit image that only uses {low * 256} to {high * 256 + 255} "
-            "of 65535. It becomes almost uniformly grey; scale such images to the whole range first"
+            f"{tree.name(path)}: a 16-bit image that uses {low * 256} to {high * 256 + 255} of "
+            "65535. It becomes almost uniformly grey; scale such images to the whole range first"
         ]
 
 
