@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sagan.tasks.gan.sampler import Sampler
 
 _INTERPOLATION_STEPS = 9
 _MIN_SIDE_PX = 64  # smaller images are enlarged in sheets, so that a person can see them
-_PICTURE_SUFFIXES = (*images.SUFFIXES, ".gif", ".tif", ".tiff")  # of names that mean a file
+_FILE_SUFFIXES = (*images.SUFFIXES, ".gif", ".npz", ".npy", ".zip")  # of names that mean a file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,13 @@ class Request:
     def _check_out(self) -> None:
         """Refuses a file name where a folder of that name would be made."""
         suffix = self.out.suffix.lower()
-        if suffix not in _PICTURE_SUFFIXES or self.out.is_dir():
+        if suffix not in _FILE_SUFFIXES or self.out.is_dir():
             return
         sheet = self.grid or self.interpolate is not None or self.attention is not None
         if not sheet:
-            raise ConfigError(f"--out {self.out}; allowed: a folder, or with --grid a .png")
+            raise ConfigError(
+                f"--out {self.out}; allowed: a folder for PNG files, or with --grid a .png"
+            )
         if suffix != ".png":
             raise ConfigError(f"--out {self.out}; allowed: a name ending in .png, or a folder")
 
@@ -71,9 +74,11 @@ class Request:
 def write(sampler: Sampler, request: Request) -> list[Path]:
     """Draws and writes the pictures of a request; returns their paths.
 
-    Raises: ConfigError for an unknown class, or attention maps of a generator without attention.
+    Raises: ConfigError for an unknown class, attention maps of a generator without attention, or a
+      place that cannot be written to.
     """
     labels, indices = _plan(sampler, request)
+    _require_writable(request.out.parent if _is_file(request.out) else request.out)
     if request.attention is not None:
         return [_write_sheet(sampler, request, _attention(sampler, request, labels, indices))]
     if request.interpolate is not None:
@@ -95,7 +100,6 @@ def _plan(sampler: Sampler, request: Request) -> tuple[np.ndarray | None, np.nda
 def _write_singles(
     sampler: Sampler, request: Request, labels: np.ndarray | None, indices: np.ndarray
 ) -> list[Path]:
-    _require_folder(request.out)
     progress = Progress("sample", len(indices))
     portion = generate.CHUNK * jax.local_device_count() * 4
     digits = len(str(len(sampler.class_names) - 1))
@@ -155,10 +159,8 @@ def _attention(
 
 
 def _write_sheet(sampler: Sampler, request: Request, sheet: np.ndarray) -> Path:
-    path = request.out
-    if path.suffix.lower() != ".png":
-        _require_folder(path)
-        path = path / f"{sampler.step}.png"
+    out = request.out
+    path = out if _is_file(out) else out / f"{sampler.step}.png"
     images.save(path, sheet, _about(sampler, request))
     return path
 
@@ -167,9 +169,19 @@ def _about(sampler: Sampler, request: Request) -> dict[str, Any]:
     return {"step": sampler.step, "seed": request.seed, "truncation": request.truncation}
 
 
-def _require_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--out {path} is a file; a folder is wanted")
+def _require_writable(folder: Path) -> None:
+    """Makes a folder. Raises: ConfigError if that fails, or no file can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--out {folder}: {error.strerror}; needed: a folder that can be written to"
+        ) from error
+
+
+def _is_file(out: Path) -> bool:
+    return out.suffix.lower() == ".png" and not out.is_dir()
 
 
 def _scale(drawn: np.ndarray) -> int:

@@ -1,6 +1,7 @@
 """Sampling: image i depends on the checkpoint, seed, i and class alone."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -145,6 +146,7 @@ def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, facts):
     [
         ([], "three.png", "--grid"),
         (["--grid"], "three.jpg", ".png"),
+        ([], "three.npz", "folder"),
     ],
 )
 def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, name, says):
@@ -154,6 +156,15 @@ def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, na
     assert says in capsys.readouterr().err and not out.exists()
     out.mkdir()
     assert cli.main([*words, str(out)]) == 0
+
+
+@pytest.mark.parametrize("extra", [[], ["--grid"]])
+def test_a_place_that_cannot_be_written_to_is_named(workdir, tmp_path, capsys, extra):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "deeper", tmp_path / "file", Path("/proc/nowhere")):
+        assert cli.main(["sample", str(workdir), *extra, "--num", "1", "--out", str(out)]) == 2
+        error = capsys.readouterr().err.splitlines()
+        assert len(error) == 1 and str(out) in error[0]
 
 
 def test_classes_may_have_spaces_between(source):
