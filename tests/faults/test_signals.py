@@ -129,7 +129,7 @@ def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):
 def test_row_8_asked_to_stop(held, straight, environment, tmp_path, number):
     """8: SIGTERM or Ctrl-C: saves, 42; the resumed run equals an uninterrupted one."""
     workdir = tmp_path / "run"
-    process = held("step", runs.small(workdir), 1)
+    process = held("step", runs.small(workdir), 4)
     process.send_signal(number)
     assert "step 8" in end(process, 42)
     assert checkpoint.steps(workdir) == [5, 8]

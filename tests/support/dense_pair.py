@@ -50,7 +50,7 @@ class Generator(nn.Module):
             self.axis_name,
             self.axis_index_groups,
         )
-        x = nn.Dense(config.g_channels, name="first")(z)
+        x = nn.Dense(config.g_channels, use_bias=False, name="first")(z)  # batch norm has a bias
         x = norm(x[:, None, None], label, train=train)[:, 0, 0]
         x = nn.Dense(size * size * 3, name="output")(x)
         return jnp.tanh(x).reshape(-1, size, size, 3)
