@@ -7,8 +7,9 @@
     images = generator.sample(classes=["3", "7"], num=4)   # uint8 (8, S, S, 3)
     scores = sagan.evaluate("runs/digits")                 # {"classifier_fid1000": 8.1, ...}
 
-These raise exceptions and never end the process. `ConfigError` means that an argument does not fit,
-and `CheckpointError` that a work directory has no usable checkpoint. `docs/python.md` is a tour.
+These raise exceptions and do not end the process; docs/python.md, a tour, names one exception.
+`ConfigError` means that an argument is invalid, and `CheckpointError` that a work directory has no
+usable checkpoint.
 
 The command line (`sagan --help`) is a thin layer: `sagan/cli/` has one file for each verb, which
 turns arguments into a call. Importing this module imports no jax.
@@ -140,9 +141,9 @@ def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
     _keep_compiled_programs()
     from sagan import data
     from sagan.data import decoded, main_guard
-    from sagan.training import loop
+    from sagan.training import loop, prepare
 
-    place = Path("runs") / config.name if workdir is None else Path(workdir).expanduser()
+    place = prepare.writable(Path("runs") / config.name if workdir is None else Path(workdir))
     source = data.load(config.data, config.model.image_size)
     size, limit = config.model.image_size, config.data.resident_bytes
     source = decoded.decode_up_to(source, size, limit)
@@ -177,7 +178,7 @@ def evaluate(
       workdir: a run. Its result is stored in `eval/<step>.json` as well.
       step: of the run's checkpoint: a number, "latest" or "best".
       images: instead of a run: uint8 (N, S, S, 3), a folder, or `PRESET:SPLIT`.
-      reference: the real side: a folder, `PRESET:SPLIT`, or a file of `sagan reference --out`.
+      reference: the real images: a folder, `PRESET:SPLIT`, or a file of `sagan reference --out`.
         None: the run's own data.
       metrics: None: the config's `eval.metrics`; for `images`: fid and is, or with
         features="classifier" classifier_fid and classifier_score.
@@ -198,12 +199,10 @@ def evaluate(
     from sagan.config.fields import require
 
     require((workdir is None) != (images is None), "allowed: a work directory, or images=")
+    if isinstance(metrics, str):
+        metrics = (metrics,)
     asked: dict[str, Any] = {
-        "metrics": None
-        if metrics is None
-        else (metrics,)
-        if isinstance(metrics, str)
-        else tuple(metrics),
+        "metrics": None if metrics is None else tuple(metrics),
         "features": features,
         "weights": None if weights is None else Path(weights).expanduser(),
         "reference": None if reference is None else str(reference),
@@ -212,10 +211,10 @@ def evaluate(
     }
     _keep_compiled_programs()
     if images is not None:
-        of_a_run = {"step": step != "latest", "seeds": seeds, "truncation": truncation,
-                    "data_dir": data_dir}  # fmt: skip
+        require(step == "latest", "step is for checkpoints of a run, not for images")
+        of_a_run = {"seeds": seeds, "truncation": truncation, "data_dir": data_dir}
         for name, given in of_a_run.items():
-            require(not given, f"{name} is for checkpoints of a run, not for images")
+            require(given is None, f"{name} is for checkpoints of a run, not for images")
         return _evaluate_images(images, asked, num_images)
     asked |= {"num_images": num_images, "truncation": truncation}
     asked["seeds"] = None if seeds is None else tuple(seeds)

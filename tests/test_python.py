@@ -112,6 +112,7 @@ def test_images_are_scored_against_a_reference():
         ({"images": np.zeros((2, 8, 8, 3)), "reference": "digits:test"}, "float64"),
         ({"images": np.zeros((2, 8, 9, 3), np.uint8), "reference": "digits:test"}, "8, 9"),
         ({"images": "digits:test", "reference": "digits:test", "seeds": [1]}, "seeds"),
+        ({"images": "digits:test", "reference": "digits:test", "truncation": 0.0}, "truncation"),
     ],
 )
 def test_scores_that_cannot_be_computed_are_refused(how, fact):
@@ -166,3 +167,12 @@ def test_a_users_own_cache_stays(no_cache_is_set, monkeypatch, tmp_path):
     cache.keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir is None
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/run", "with[bracket]", "file/run"])
+def test_a_work_directory_that_cannot_be_used_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(sagan.ConfigError, match=name.split("/")[0].replace("[", r"\[")):
+        sagan.train(sagan.preset("debug", FIELDS), workdir=name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -53,7 +53,7 @@ class Work(NamedTuple):
 
 
 def works(config: Config) -> tuple[Work, Work]:
-    """Returns the sizes of a config's generator and discriminator; `num_classes` is resolved.
+    """Returns the sizes of a config's generator and discriminator; `num_classes` must be known.
 
     Each convolution counts by its definition, 9 products for each pixel and pair of channels if it
     is 3x3, although `sagan/models/layers/conv.py` computes some of them with fewer.

@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace) -> int:
     moved = [word for word in overrides if word.startswith("data.dir=")]
     require(
         overrides == moved and len(moved) <= 1,
-        f"{overrides[:1]}: a run is evaluated with its own config; only data.dir=DIR, where its "
+        f"{' '.join(overrides)}: a run has its own settings; only data.dir=DIR, where its "
         "data are now, can be given",
     )
     require(args.image_size is None, "--image-size goes with --images")

@@ -1,8 +1,8 @@
-"""`sagan prepare`: arguments → one call → an exit code."""
+"""`sagan prepare`: downloads a data set and writes it so that training can read it."""
 
 import argparse
 
-from sagan.config import presets
+from sagan.config import Config, presets
 from sagan.config.exit_codes import DONE
 from sagan.config.fields import require
 
@@ -25,7 +25,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def _run(args: argparse.Namespace) -> int:
     other = [word for word in args.words if not word.startswith("data.dir=")]
     require(not other, f"{' '.join(other)}; allowed: data.dir=DIR")
-    where = presets.load("cifar10", args.words).data.dir
+    where = presets.override(Config(), args.words).data.dir
     from sagan.data import preparing
 
     name = args.dataset.removeprefix("tfds/")

@@ -1,4 +1,4 @@
-"""`sagan sample`: arguments → one call → an exit code."""
+"""`sagan sample`: draws images from a checkpoint, as single files or one picture."""
 
 import argparse
 from pathlib import Path

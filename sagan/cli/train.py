@@ -1,11 +1,10 @@
 """`sagan train`: loads config and data, joins the job's other processes, and trains."""
 
 import argparse
-import os
 from pathlib import Path
 
 from sagan.cli import arguments
-from sagan.config import Config, ConfigError
+from sagan.config import Config
 from sagan.config.exit_codes import DONE
 
 
@@ -49,10 +48,10 @@ def _run(args: argparse.Namespace) -> int:
     size, limit = config.model.image_size, config.data.resident_bytes
     source = decoded.decode_up_to(source, size, limit)
     from sagan.parallel import joining, processes
-    from sagan.training import loop
+    from sagan.training import loop, prepare
 
     config, source = loop.resolve(config, source)
-    _require_writable(workdir)
+    workdir = prepare.writable(workdir)
     joining.initialize(preemptible=True)
     picture = loop.run(config, workdir, source)
     if processes.is_main() and picture.exists():
@@ -65,16 +64,3 @@ def _describe(config: Config) -> int:
 
     print(preflight.describe(config))
     return DONE
-
-
-def _require_writable(workdir: Path) -> None:
-    """Raises: ConfigError, before anything is compiled, if `workdir` cannot be written."""
-    if "[" in str(workdir.absolute()):  # Orbax would read the name as a pattern
-        raise ConfigError(f"--workdir {workdir.absolute()}: allowed: paths without '['")
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"--workdir {workdir} cannot be written: {error.strerror}") from error

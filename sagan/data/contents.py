@@ -51,5 +51,5 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    more = f" and {len(parts) - _SHOWN:,} classes more" if len(parts) > _SHOWN else ""
+    more = f" and {len(parts) - _SHOWN:,} more classes" if len(parts) > _SHOWN else ""
     return "; ".join(parts[:_SHOWN]) + more

@@ -113,12 +113,17 @@ def from_array(images: Any) -> FromSource:
     return FromSource(_Held(pixels), pixels.shape[1], "array")
 
 
+def _bytes_of(images: np.ndarray) -> memoryview:
+    """Returns the bytes of an array, which is not copied if it is contiguous."""
+    return np.ascontiguousarray(images).reshape(-1).data
+
+
 class _Held:
     """A source whose images are in memory and have no labels."""
 
     def __init__(self, images: np.ndarray):
         self.class_names: tuple[str, ...] = ("all",)
-        self.key = f"array-{hashlib.sha256(images.tobytes()).hexdigest()[:24]}"
+        self.key = f"array-{hashlib.sha256(_bytes_of(images)).hexdigest()[:24]}"
         self._images = images
 
     def __len__(self) -> int:

@@ -114,7 +114,7 @@ def pick_step(workdir: Path, config: Config, step: str | int, *, more: str = "")
 
 
 def require_own_classes(workdir: Path, task: ScoredTask, config: Config) -> None:
-    """Requires that a run's data, where `config` says they are now, have the run's classes.
+    """Requires that the data at `config.data.dir` have the classes that the run was trained on.
 
     Raises: ConfigError naming the classes that differ; CheckpointError if no checkpoint is whole.
     """

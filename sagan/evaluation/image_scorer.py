@@ -125,9 +125,10 @@ class ImageScorer:
         return RealScores(f"real {split}", scores, about)
 
     def labels(self, seed: int) -> np.ndarray | None:
-        """Returns a class for each image, in a seeded order, as frequent as among the real images.
+        """Returns the class of each image to draw, in an order that `seed` decides.
 
-        All are equally frequent if those have no classes. None for an unconditional model.
+        Classes are as frequent as among the real images, or equally frequent if those have no
+        classes. Returns None if the model is unconditional.
         """
         if self._num_classes is None:
             return None

@@ -18,9 +18,10 @@ def folder() -> Path:
 
 
 def keep_compiled_programs() -> None:
-    """Makes jax keep compiled programs for the next start, unless the user has decided about that.
+    """Makes jax store compiled programs in this folder, so that the next start need not compile.
 
-    Processes of one job do not share a cache by default: they would wait for one another.
+    Does nothing if the user has chosen a folder for them, with jax's own variable or setting; nor
+    in a job of several processes, which would wait for one another to write to the folder.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or os.environ.get("SAGAN_COORDINATOR"):
         return

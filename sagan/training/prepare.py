@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -82,6 +83,26 @@ def resolve(config: Config, source: Source | None = None) -> tuple[Config, Sourc
     config = data.resolve(config, source)
     tasks.check(config)
     return config, source
+
+
+def writable(workdir: Path) -> Path:
+    """Makes a work directory, if it is not there yet, and returns it with `~` replaced.
+
+    Raises: ConfigError if it is a URL, has a name that Orbax cannot use, or cannot be written to.
+    """
+    workdir = places.local(workdir)
+    if "[" in str(workdir.absolute()):  # Orbax would read the name as a pattern
+        raise ConfigError(f"work directory {workdir.absolute()}; allowed: paths without '['")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"work directory {workdir} cannot be written: {error.strerror}"
+        ) from error
+    return workdir
 
 
 def require_divisible(config: Config, devices: Devices) -> None:

@@ -52,4 +52,4 @@ def test_sources_without_files_are_told_apart_by_number():
 
 def test_only_the_first_classes_are_named():
     many = {str(n): "1 x" for n in range(9)}
-    assert contents.changes({}, many).endswith("4: 0 -> 1 images and 4 classes more")
+    assert contents.changes({}, many).endswith("4: 0 -> 1 images and 4 more classes")

@@ -1,4 +1,4 @@
-"""Statistics of pytorch-fid serve as the real side of FID, and of nothing else."""
+"""Statistics of pytorch-fid serve as the reference of FID, and of nothing else."""
 
 import json
 

@@ -15,7 +15,6 @@ from sagan.tasks.gan import classes as class_lib
 from sagan.tasks.gan import generate
 
 _SUM_TOLERANCE = 1e-3  # of weights of classes, which should add up to 1
-Labels = Int[np.ndarray, " N"] | Float[np.ndarray, "N K"] | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
