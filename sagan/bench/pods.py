@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         printed = table(
             config,
             batch_size=args.batch_size or config.train.batch_size,
-            d_steps=args.d_steps or config.train.d_steps_per_g_step,
+            d_steps=args.d_steps or getattr(config.train, "d_steps_per_g_step", 1),
             utilisation=utilisation,
             flops_per_image=measured[0],
         )

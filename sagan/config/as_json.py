@@ -8,7 +8,7 @@ from typing import Any
 
 from sagan.config.building import from_mapping
 from sagan.config.fields import ConfigError, fits, require
-from sagan.config.schema import Config, OptimConfig, TrainConfig
+from sagan.config.schema import Config, GanOptimConfig, GanTrainConfig
 
 # A run may be continued with other values of these; all other fields say which run it is.
 _MAY_CHANGE = {
@@ -82,11 +82,12 @@ def _upgraded(data: Any) -> Any:
         if steps is not None:
             given = train if isinstance(train, Mapping) else {}
             fields = ("batch_size", "d_steps_per_g_step")
-            factors = [steps, *(given.get(field, getattr(TrainConfig, field)) for field in fields)]
+            usual = (given.get(field, getattr(GanTrainConfig, field)) for field in fields)
+            factors = [steps, *usual]
             require(all(fits(x, int) for x in factors), f"optim.linear_decay_steps={steps!r}")
             images = math.prod(factors)
             for field in ("g_learning_rate", "d_learning_rate"):
-                rate = optim.get(field, getattr(OptimConfig, field))
+                rate = optim.get(field, getattr(GanOptimConfig, field))
                 optim[field] = f"linear:{rate}:0:{images}"
         data["optim"] = optim
     return data

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config.as_json import leaves
-from sagan.config.building import model_class, replace
+from sagan.config.building import replace, section_class
 from sagan.config.fields import ConfigError, closest, hints, parse, require
 from sagan.config.schema import Config
 
@@ -100,8 +100,8 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
             require(is_field, _unknown(key, config))
             top[field] = parse(value, known[field], key)
     for section, given in texts.items():
-        name = given.get("name", config.model.name)
-        kind = model_class(name) if section == "model" else type(getattr(config, section))
+        named = {"name": config.model.name} | given
+        kind = section_class(section, top.get("task", config.task), named)
         top[section] = _parsed(section, given, hints(kind))
     return replace(config, **top)
 

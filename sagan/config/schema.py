@@ -1,7 +1,8 @@
 """The sections of a config: frozen dataclasses whose hints hold the limits of every field.
 
 The comment above each field says what it means; docs/configs.md is made from those comments. The
-section `model` belongs to the family of networks that `model.name` names: see `ModelConfig`.
+section `model` belongs to the family of networks that `model.name` names (see `ModelConfig`), and
+`optim` and `train` belong to the task: those of GANs are here, since GANs are the default.
 Nothing here imports jax, so a mistyped key is reported before anything slow starts.
 """
 
@@ -69,6 +70,21 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
+    """What every task's optimizer has: Adam. A task's own section adds its fields to these."""
+
+    # Decay of Adam's average of gradients.
+    beta1: Fraction = 0.9
+    # Decay of Adam's average of squared gradients.
+    beta2: FractionSchedule = 0.999
+    # Added to the root of the squared gradients, so that it is never zero.
+    epsilon: Positive = 1e-8
+
+    def __post_init__(self) -> None:
+        check(self, "optim")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GanOptimConfig(OptimConfig):
     """Adam for each network, and the moving average of the generator's weights."""
 
     # Learning rate of the generator.
@@ -79,25 +95,33 @@ class OptimConfig:
     beta1: Fraction = 0.0
     # Decay of Adam's average of squared gradients.
     beta2: FractionSchedule = 0.9
-    # Added to the root of the squared gradients, so that it is never zero.
-    epsilon: Positive = 1e-8
     # Decay per step of the averaged weights; 0: they are the current weights.
     ema_decay: FractionSchedule = 0.9999
     # Until this step the averaged weights are the current weights.
     ema_start_step: int = 1000
 
-    def __post_init__(self) -> None:
-        check(self, "optim")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long to train, on how much data per step, and against which loss."""
+    """How long to train, and on how much data per step. A task's own section adds its fields."""
 
     # Number of training steps; a GAN updates its generator once per step.
     steps: Count = 100_000
-    # Images per update of either network, over all devices together.
+    # Images in each update of the weights, over all devices together.
     batch_size: Count = 64
+    # How the step is mapped over devices; both give the same bits.
+    parallel: Literal["shard_map", "pmap"] = "shard_map"
+    # Steps in one call of an accelerator; a CPU always takes one.
+    steps_per_dispatch: Count = 1
+
+    def __post_init__(self) -> None:
+        check(self, "train")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GanTrainConfig(TrainConfig):
+    """How long to train, on how much data per step, and against which loss."""
+
     # Updates of the discriminator in each step.
     d_steps_per_g_step: Count = 1
     # Number of equal parts that a batch is processed in, to save memory.
@@ -107,13 +131,9 @@ class TrainConfig:
     # Gradient penalties, each NAME=WEIGHT. NAME is a row of sagan.tasks.gan.penalties.PENALTIES, or
     # module:name; WEIGHT is a number >= 0 or a schedule.
     penalties: tuple[str, ...] = ()
-    # How the step is mapped over devices; both give the same bits.
-    parallel: Literal["shard_map", "pmap"] = "shard_map"
-    # Steps in one call of an accelerator; a CPU always takes one.
-    steps_per_dispatch: Count = 1
 
     def __post_init__(self) -> None:
-        check(self, "train")
+        super().__post_init__()
         for text in self.penalties:
             penalty(text)
         require(
@@ -251,8 +271,8 @@ class Config:
     task: str = "gan"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=_default_model)
-    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=GanOptimConfig)
+    train: TrainConfig = dataclasses.field(default_factory=GanTrainConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)

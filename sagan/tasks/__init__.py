@@ -5,6 +5,10 @@ know nothing of the networks inside. A task's module defines
 
     check(config) -> None                   # raises ConfigError; needs no device
     build(config, num_devices) -> Task
+
+and may define the sections `optim` and `train` of its configs, as subclasses called `OptimConfig`
+and `TrainConfig` of those in `sagan.config`. The sections of `gan`, the default task, are there as
+`GanOptimConfig` and `GanTrainConfig`, so that its configs are read without importing the task.
 """
 
 from collections.abc import Mapping, Sequence

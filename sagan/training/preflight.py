@@ -102,7 +102,8 @@ def _memory(config: Config, task: Task, source: Source, devices: Devices) -> Ite
     whole = decoded.num_bytes(source, config.model.image_size)
     if whole <= config.data.resident_bytes:
         sizes["data"] = whole
-    local = config.train.batch_size // devices.count // config.train.accumulate_steps
+    local = config.train.batch_size // devices.count
+    local //= getattr(config.train, "accumulate_steps", 1)
     sizes["activations"] = task.activation_bytes(max(local, 1))
     limit = (devices.describe_memory() or {}).get("bytes_limit")
     total = sum(sizes.values())

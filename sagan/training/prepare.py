@@ -110,7 +110,7 @@ def require_divisible(config: Config, devices: Devices) -> None:
     check_split(
         devices.count,
         batch_size=config.train.batch_size,
-        accumulate_steps=config.train.accumulate_steps,
+        accumulate_steps=getattr(config.train, "accumulate_steps", 1),
         batch_norm_group=getattr(config.model, "batch_norm_group", None),
     )
 

@@ -19,7 +19,7 @@ from support.stand_ins import (
 )
 
 from sagan import cli, tasks
-from sagan.config import Config, EvalConfig, ModelConfig, TrainConfig, as_json
+from sagan.config import Config, EvalConfig, GanTrainConfig, ModelConfig, as_json
 from sagan.evaluation.image_scorer import ImageScorer
 from sagan.runs import checkpoint
 
@@ -43,7 +43,7 @@ def workdir(tmp_path, monkeypatch):
     config = Config(
         data=DATA,
         model=ModelConfig(image_size=SIZE, num_classes=4),
-        train=TrainConfig(steps=30),
+        train=GanTrainConfig(steps=30),
         eval=EvalConfig(features="support.stand_ins", metrics=("fid",), num_images=64),
     )
     checkpoint.claim(tmp_path / "run", config)

@@ -199,3 +199,42 @@ def test_the_page_of_config_fields_is_current():
 
     assert write_config_docs.FILE.read_text() == write_config_docs.text()
     assert all(key in write_config_docs.text() for key, _ in as_json.leaves(Config()))
+
+
+@pytest.fixture
+def own_task(tmp_path, monkeypatch):
+    """Makes a module of a task with one own field in the section `train`."""
+    (tmp_path / "own_task.py").write_text(
+        "import dataclasses\n"
+        "from sagan import config\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class TrainConfig(config.TrainConfig):\n"
+        "    dropout: float = 0.25\n"
+        "def check(config): ...\n"
+        "def build(config, num_devices): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "own_task"
+    sys.modules.pop("own_task", None)
+
+
+def test_a_task_brings_its_own_sections(own_task):
+    made = make(task=own_task, train={"steps": 3})
+    assert made.train.dropout == 0.25 and not hasattr(made.train, "loss")
+    assert not hasattr(made.optim, "g_learning_rate")
+    assert as_json.from_json(as_json.to_json(made)) == made
+    again = presets.override(made, ["train.dropout=0.5"])
+    assert (again.train.dropout, again.train.steps) == (0.5, 3)
+    assert "train.loss" in error_of(presets.override, made, ["train.loss=hinge"])
+    assert "train.dropout" in error_of(presets.override, Config(), ["train.dropout=0.5"])
+
+
+def test_fields_that_both_tasks_have_stay_when_the_task_changes(own_task):
+    config = make(train={"steps": 3, "loss": "wasserstein"})
+    for changed in (
+        replace(config, task=own_task),
+        presets.override(config, [f"task={own_task}"]),
+    ):
+        assert changed.train.steps == 3 and changed.train.dropout == 0.25
+    back = replace(changed, task="gan")
+    assert back.train.steps == 3 and back.train.loss == "hinge"

@@ -3,7 +3,7 @@
 import pytest
 from support.stand_ins import DATA, SIZE, NoiseTask, write_checkpoint
 
-from sagan.config import Config, EvalConfig, ModelConfig, TrainConfig
+from sagan.config import Config, EvalConfig, GanTrainConfig, ModelConfig
 from sagan.evaluation import ScoreSpec, checkpoints
 from sagan.runs import checkpoint
 
@@ -18,7 +18,7 @@ def workdir(tmp_path, monkeypatch):
         name="noise",
         data=DATA,
         model=ModelConfig(image_size=SIZE, num_classes=4),
-        train=TrainConfig(steps=30),
+        train=GanTrainConfig(steps=30),
         eval=EVAL,
     )
     checkpoint.claim(tmp_path / "run", config)

@@ -10,10 +10,10 @@ from sagan.config import presets
 from sagan.launch import planning
 
 _PRESET = """
-    from sagan.config import Config, TrainConfig
+    from sagan.config import Config, GanTrainConfig
 
     def get_config():
-        return Config(name="{name}", train=TrainConfig(batch_size={batch}, steps=6))
+        return Config(name="{name}", train=GanTrainConfig(batch_size={batch}, steps=6))
 """
 
 

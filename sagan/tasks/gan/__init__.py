@@ -19,13 +19,15 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int, Key
 
-from sagan.config import Config, GuardConfig, plugins
+from sagan.config import Config, GanTrainConfig, GuardConfig, plugins
+from sagan.config.fields import require
 from sagan.config.schedules import Schedule
 from sagan.config.schema import penalty
 from sagan.data import Source
 from sagan.data.pipeline import Batch
 from sagan.evaluation import ScoreSpec
 from sagan.evaluation.image_scorer import ImageScorer
+from sagan.models import GanConfig
 from sagan.parallel import platform
 from sagan.parallel.devices import AXIS
 from sagan.runs import checkpoint
@@ -39,9 +41,15 @@ from sagan.tasks.gan.step import Gan, GanState, init, train_step
 
 def check(config: Config) -> None:
     """Raises: ConfigError for an unknown or invalid model, loss or penalty."""
+    require(
+        isinstance(config.model, GanConfig),
+        f"model.name={config.model.name!r} with task=gan; allowed: networks with a generator and a "
+        "discriminator",
+    )
     plugins.load("models", config.model.name, field="model.name").check(config.model)
-    losses.find(config.train.loss)
-    _penalties(config)
+    train: Any = config.train
+    losses.find(train.loss)
+    _penalties(train)
 
 
 def build(config: Config, num_devices: int) -> "GanTask":
@@ -53,8 +61,8 @@ def build(config: Config, num_devices: int) -> "GanTask":
     return GanTask(config, num_devices)
 
 
-def _penalties(config: Config) -> tuple[tuple[Penalty, float | Schedule], ...]:
-    wanted = [penalty(text) for text in config.train.penalties]
+def _penalties(train: GanTrainConfig) -> tuple[tuple[Penalty, float | Schedule], ...]:
+    wanted = [penalty(text) for text in train.penalties]
     return tuple((penalties.find(name), weight) for name, weight in wanted)
 
 
@@ -67,7 +75,9 @@ class GanTask:
     def __init__(self, config: Config, num_devices: int):
         self._config = config
         self._model: Any = config.model
-        self.batches_per_step = config.train.d_steps_per_g_step
+        self._optim: Any = config.optim
+        train: Any = config.train
+        self.batches_per_step = train.d_steps_per_g_step
         family = plugins.load("models", self._model.name, field="model.name")
         groups = None
         if self._model.batch_norm_group is not None:
@@ -77,11 +87,11 @@ class GanTask:
         self.unroll = platform.current().backend == "cpu" and not networks.loops_on_cpu
         self.gan = Gan(
             networks,
-            losses.find(config.train.loss),
-            _penalties(config),
+            losses.find(train.loss),
+            _penalties(train),
             self._model,
-            config.optim,
-            config.train,
+            self._optim,
+            train,
             self.unroll,
         )
 
@@ -125,7 +135,7 @@ class GanTask:
         how_made = {
             "quantisation": "round",
             "batch_norm": f"standing, {config.checkpoint.statistics_batches} training batches",
-            "ema": config.optim.ema_decay != 0,
+            "ema": self._optim.ema_decay != 0,
         }
         size, classes = self._model.image_size, self._model.num_classes
         return ImageScorer(spec, config.data, size, classes, how_made)

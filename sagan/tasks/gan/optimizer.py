@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from sagan.config import OptimConfig
+from sagan.config import GanOptimConfig
 from sagan.config.schedules import Schedule, parse
 
 Value = float | Float[Array, ""]
@@ -27,7 +27,7 @@ def value(setting: float | str | Schedule, images_seen: Float[Array, ""]) -> Val
 
 
 def adam(
-    config: OptimConfig, learning_rate: float | str, images_seen: Float[Array, ""]
+    config: GanOptimConfig, learning_rate: float | str, images_seen: Float[Array, ""]
 ) -> optax.GradientTransformation:
     """Returns Adam with the values that its settings have at this point of the training.
 

@@ -16,7 +16,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key
 
-from sagan.config import OptimConfig, TrainConfig
+from sagan.config import GanOptimConfig, GanTrainConfig
 from sagan.config.schedules import Schedule
 from sagan.data.pipeline import Batch
 from sagan.models import Networks
@@ -69,8 +69,8 @@ class Gan(NamedTuple):
     loss: GanLoss
     penalties: tuple[tuple[Penalty, float | Schedule], ...]
     model: Any
-    optim: OptimConfig
-    train: TrainConfig
+    optim: GanOptimConfig
+    train: GanTrainConfig
     unroll: bool
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from sagan.config import OptimConfig
+from sagan.config import GanOptimConfig
 from sagan.tasks.gan import optimizer
 
 
@@ -33,7 +33,7 @@ def test_cosine_is_that_of_optax():
 
 def test_adam_with_a_schedule_is_that_of_optax():
     """Ours is made anew for each update, by images; optax's counts updates."""
-    config = OptimConfig(beta1=0.5, beta2=0.9)
+    config = GanOptimConfig(beta1=0.5, beta2=0.9)
     params = {"w": jnp.array([1.0, -2.0]), "b": jnp.array([0.5])}
     reference = optax.adam(optax.linear_schedule(0.1, 0.0, 4), 0.5, 0.9)
     ours, theirs = params, params
