@@ -18,6 +18,7 @@ from sagan.config.fields import Count
 from sagan.models import GanConfig, Networks
 from sagan.models.layers.attention import SelfAttention
 from sagan.models.layers.conv import Conv
+from sagan.models.layers.head import Head, Judged
 from sagan.models.layers.local_attention import check_block
 from sagan.models.layers.norm import BatchNorm, Condition
 from sagan.models.layers.resblock import DiscriminatorBlock, GeneratorBlock
@@ -199,9 +200,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Returns a logit for each image. With classes, the label's embedding projects its features.
+    """Returns a logit for each image, or what its conditioning needs; see `Head`.
 
-    Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
+    Source: SAGAN, released `discriminator.py`.
     """
 
     config: Config
@@ -212,8 +213,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
-    ) -> Float[Array, " B"]:
-        del train  # no batch statistics in the discriminator
+    ) -> Float[Array, " B"] | Judged:
         config = self.config
         base, widths = config.d_channels, WIDTHS[config.image_size]
         pending = set(config.discriminator_attention)
@@ -229,15 +229,16 @@ class Discriminator(nn.Module):
                 x = self.attention(name=f"attention_{size}")(x)
                 pending.remove(size)
         h = nn.relu(x).sum((1, 2), dtype=jnp.float32)  # (B, C); sum, not mean
-        logits = nn.Dense(1, kernel_init=self.kernel_init, name="head")(h)[:, 0]
-        if config.num_classes is None:
-            return logits
-        assert isinstance(config.num_classes, int)
-        # Initialised like the other layers; the default of nn.Embed has another scale.
-        embed = nn.Embed(
-            config.num_classes, h.shape[-1], embedding_init=self.kernel_init, name="projection"
+        assert not isinstance(config.num_classes, str)
+        head = Head(
+            config.num_classes,
+            config.d_conditioning,
+            self.kernel_init,
+            config.d_sliced,
+            config.d_embed_dim,
         )
-        return logits + (h * embed(label)).sum(-1)
+        nn.share_scope(self, head)  # its layers belong to this module
+        return head(h, label, train=train)
 
 
 def _d_maps(config: Config) -> list[tuple[int, int]]:
