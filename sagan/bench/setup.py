@@ -20,8 +20,8 @@ from sagan.data.pipeline import Feed, Pipeline
 from sagan.models.layers import spectral
 from sagan.parallel.devices import Devices
 from sagan.parallel.platform import Platform, current
-from sagan.tasks.gan import GanTask, generate
-from sagan.tasks.gan import step as gan_step
+from sagan.tasks.gan import GanTask, generate, players
+from sagan.tasks.gan.game import When
 from sagan.training import dispatch
 from sagan.training import state as run_state
 from sagan.training.prepare import decoder_of, require_divisible
@@ -90,10 +90,11 @@ class Setup:
         g, d = state.task.g, state.task.d
         vectors = spectral.iterate(g.params, g.stats["spectral_stats"])
         weights = spectral.normalize(g.params, vectors)
-        d, scalars = gan_step.update_discriminator(
-            self.task.gan, weights, g.stats, d, key, real, jnp.zeros(())
+        task = state.task
+        d, extra, scalars = players.update_discriminator(
+            self.task.gan, weights, g.stats, d, task.extra, key, real, _start()
         )
-        return state._replace(task=state.task._replace(d=d)), scalars
+        return state._replace(task=task._replace(d=d, extra=extra)), scalars
 
     def generator_update(self, state: RunState, whole: Any, batches: Any) -> tuple[RunState, Any]:
         """Updates the generator once."""
@@ -101,9 +102,7 @@ class Setup:
         real = jax.tree.map(lambda x: x[0], reals)
         g, d = state.task.g, state.task.d
         vectors = spectral.iterate(g.params, g.stats["spectral_stats"])
-        g, scalars = gan_step.update_generator(
-            self.task.gan, g, d, vectors, key, real, jnp.zeros(())
-        )
+        g, scalars = players.update_generator(self.task.gan, g, d, vectors, key, real, _start())
         return state._replace(task=state.task._replace(g=g)), scalars
 
     def decoding(self, state: RunState, whole: Any, batches: Any) -> tuple[RunState, Any]:
@@ -224,3 +223,7 @@ def sizes(config: Config) -> tuple[Any, Any, dict[str, Any]]:
         for player in (state.g, state.d)
     )
     return task.gan.networks.generator, task.gan.networks.discriminator, {"g": g, "d": d}
+
+
+def _start() -> When:
+    return When(jnp.zeros(()), jnp.zeros((), jnp.int32))

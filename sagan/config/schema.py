@@ -8,7 +8,7 @@ Nothing here imports jax, so a mistyped key is reported before anything slow sta
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from sagan.config import plugins, schedules
 from sagan.config.fields import (
@@ -99,6 +99,12 @@ class GanOptimConfig(OptimConfig):
     ema_decay: FractionSchedule = 0.9999
     # Until this step the averaged weights are the current weights.
     ema_start_step: int = 1000
+    # Half-life of the average in real images that the discriminator sees, in place of ema_decay;
+    # none: ema_decay holds.
+    ema_half_life: NotNegativeSchedule | None = None
+    # The half-life is at most this multiple of the images seen so far, so that the first weights
+    # are soon forgotten; none: no limit.
+    ema_warm_up: Positive | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,14 +134,40 @@ class GanTrainConfig(TrainConfig):
     accumulate_steps: Count = 1
     # A row of sagan.tasks.gan.losses.LOSSES, or module:name.
     loss: str = "hinge"
-    # Gradient penalties, each NAME=WEIGHT. NAME is a row of sagan.tasks.gan.penalties.PENALTIES, or
-    # module:name; WEIGHT is a number >= 0 or a schedule.
+    # Gradient penalties, each NAME=WEIGHT or NAME=WEIGHT@N. NAME is a row of
+    # sagan.tasks.gan.penalties.PENALTIES, or module:name; WEIGHT is a number >= 0 or a schedule.
+    # With @N it is computed every N updates of the discriminator only, with N times the weight.
     penalties: tuple[str, ...] = ()
+    # Other terms of the losses, each NAME=WEIGHT. NAME is a row of
+    # sagan.tasks.gan.regularisers.REGULARISERS, or module:name.
+    regularisers: tuple[str, ...] = ()
+    # Weight of the loss of model.d_conditioning; none: the published one.
+    conditioning_weight: NotNegativeSchedule | None = None
+    # Temperature of "contrastive" and "d2d_ce"; none: the published one.
+    conditioning_temperature: Positive | None = None
+    # Weight of orthogonal regularisation of the generator's and the discriminator's kernels.
+    g_orthogonal: NotNegative = 0.0
+    d_orthogonal: NotNegative = 0.0
+    # What is done, in this order, to every image that the discriminator sees, real or generated;
+    # rows of sagan.tasks.gan.augmentation.AUGMENTATIONS, or module:name.
+    augment: tuple[str, ...] = ()
+    # Probability of each augmentation, or of each of its operations: a number or a schedule from 0
+    # to 1; or "adaptive", as in ADA.
+    augment_p: float | str = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for text in self.penalties:
-            penalty(text)
+        for field in ("penalties", "regularisers"):
+            for text in getattr(self, field):
+                term(text, field)
+        names = [term(text, "regularisers").name for text in self.regularisers]
+        require(len(set(names)) == len(names), "train.regularisers: a name is given twice")
+        if self.augment_p != "adaptive":
+            key = "train.augment_p"
+            schedules.EndsWithin(Limits(at_least=0)).check(key, self.augment_p)
+            found = schedules.parse(self.augment_p, key)
+            ends = found[1:3] if isinstance(found, Schedule) else (found,)
+            require(max(ends) <= 1, f"{key}={self.augment_p}; allowed: up to 1, or adaptive")
         require(
             self.batch_size % self.accumulate_steps == 0,
             f"train.batch_size={self.batch_size} is not divisible by "
@@ -143,20 +175,39 @@ class GanTrainConfig(TrainConfig):
         )
 
 
-def penalty(text: str) -> tuple[str, float | Schedule]:
-    """Reads one entry of `train.penalties` as its name and weight.
+class Term(NamedTuple):
+    """One entry of `train.penalties` or `train.regularisers`."""
 
-    Raises: ConfigError if `text` is not NAME=WEIGHT, or the weight is negative.
+    name: str
+    weight: float | Schedule
+    every: int = 1
+
+
+def term(text: str, field: str) -> Term:
+    """Reads one entry of `train.penalties` or `train.regularisers`.
+
+    Args:
+      field: `penalties` or `regularisers`; only the first allow `@N`.
+
+    Raises: ConfigError if `text` is not NAME=WEIGHT, the weight is negative, or N is not >= 1.
     """
     name, equals, weight = text.partition("=")
-    key = f"train.penalties={text!r}"
-    require(bool(name and equals), f"{key}; allowed: NAME=WEIGHT, such as r1=10")
+    key = f"train.{field}={text!r}"
+    example = {"penalties": "r1=10 or r1=10@16", "regularisers": "lecam=0.3"}[field]
+    require(bool(name and equals), f"{key}; allowed: NAME=WEIGHT, such as {example}")
+    every = "1"
+    if field == "penalties" and "@" in weight:
+        weight, _, every = weight.partition("@")
+        require(
+            every.isascii() and every.isdigit() and int(every) > 0,
+            f"{key}: every {every!r} updates; allowed: a whole number >= 1 after @",
+        )
     try:
         found = float(weight)
     except ValueError:
         found = weight
     schedules.EndsWithin(Limits(at_least=0)).check(f"{key}: the weight", found)
-    return name, schedules.parse(found)
+    return Term(name, schedules.parse(found), int(every))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

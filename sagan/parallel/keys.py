@@ -14,7 +14,9 @@ from jaxtyping import Array, Key
 OneKey = Key[Array, ""]
 Keys = Key[Array, " B"]
 
-LABEL, PENALTY, AUGMENT = 1, 2, 3  # streams; stream 0, the key itself, draws latents
+# Streams; stream 0, the key itself, draws latents. AUGMENT varies the data; the next three are for
+# what the discriminator sees of real images, of generated images, and in penalties.
+LABEL, PENALTY, AUGMENT, SEEN_REAL, SEEN_FAKE, SEEN_AGAIN, REGULARISER = range(1, 8)
 
 
 def index_keys(key: OneKey, begin: Any, size: int, stream: int = 0) -> Keys:

@@ -9,7 +9,7 @@ import pytest
 
 from sagan.config import Config, ConfigError, as_json, make, plugins, preset, presets, replace
 from sagan.config.schedules import Schedule
-from sagan.config.schema import penalty
+from sagan.config.schema import Term, term
 
 
 def error_of(function, *arguments, **named):
@@ -94,8 +94,9 @@ def test_errors_name_what_was_got_and_what_is_allowed(text, facts):
 
 
 def test_penalties_have_a_weight_or_a_schedule():
-    assert penalty("r1=10") == ("r1", 10.0)
-    assert penalty("m:f=cosine:2:0.2:2e7") == ("m:f", Schedule("cosine", 2.0, 0.2, 2e7))
+    assert term("r1=10", "penalties") == Term("r1", 10.0)
+    lazy = term("m:f=cosine:2:0.2:2e7@16", "penalties")
+    assert lazy == Term("m:f", Schedule("cosine", 2.0, 0.2, 2e7), 16)
 
 
 def test_the_best_checkpoint_is_chosen_by_a_score_that_is_measured():

@@ -3,7 +3,11 @@
 | file | what it holds |
 |---|---|
 | `step.py` | the algorithm: one training step, and the EMA of the generator |
-| `losses.py`, `penalties.py` | a row for each adversarial loss and gradient penalty |
+| `players.py`, `terms.py`, `game.py` | one update of each player; its loss; drawing and judging |
+| `losses.py`, `conditionings.py` | a row for each adversarial loss and use of the labels |
+| `penalties.py`, `regularisers.py` | a row for each gradient penalty and other term |
+| `augmentation.py`, `colours.py` | a row for each change of what the discriminator sees |
+| `rows.py` | the rows that a config names, and which do not go together |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
 | `inference.py`, `generate.py` | batch statistics for the averaged weights; drawing images |
 | `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
@@ -19,10 +23,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int, Key
 
-from sagan.config import Config, GanTrainConfig, GuardConfig, plugins
+from sagan.config import Config, GuardConfig, plugins
 from sagan.config.fields import require
-from sagan.config.schedules import Schedule
-from sagan.config.schema import penalty
 from sagan.data import Source
 from sagan.data.pipeline import Batch
 from sagan.evaluation import ScoreSpec
@@ -32,15 +34,15 @@ from sagan.parallel import platform
 from sagan.parallel.devices import AXIS
 from sagan.runs import checkpoint
 from sagan.tasks import Preview, Scalars
-from sagan.tasks.gan import inference, losses, penalties, sheet, telemetry
+from sagan.tasks.gan import inference, rows, sheet, telemetry
+from sagan.tasks.gan.game import Gan
 from sagan.tasks.gan.health import GanHealth
-from sagan.tasks.gan.penalties import Penalty
 from sagan.tasks.gan.sampler import Sampler
-from sagan.tasks.gan.step import Gan, GanState, init, train_step
+from sagan.tasks.gan.step import GanState, init, train_step
 
 
 def check(config: Config) -> None:
-    """Raises: ConfigError for an unknown or invalid model, loss or penalty."""
+    """Raises: ConfigError for an unknown or invalid name, or a combination that cannot work."""
     require(
         isinstance(config.model, GanConfig),
         f"model.name={config.model.name!r} with task=gan; allowed: networks with a generator and a "
@@ -48,8 +50,7 @@ def check(config: Config) -> None:
     )
     plugins.load("models", config.model.name, field="model.name").check(config.model)
     train: Any = config.train
-    losses.find(train.loss)
-    _penalties(train)
+    rows.find(config.model, train)
 
 
 def build(config: Config, num_devices: int) -> "GanTask":
@@ -59,11 +60,6 @@ def build(config: Config, num_devices: int) -> "GanTask":
     """
     check(config)
     return GanTask(config, num_devices)
-
-
-def _penalties(train: GanTrainConfig) -> tuple[tuple[Penalty, float | Schedule], ...]:
-    wanted = [penalty(text) for text in train.penalties]
-    return tuple((penalties.find(name), weight) for name, weight in wanted)
 
 
 class GanTask:
@@ -87,8 +83,7 @@ class GanTask:
         self.unroll = platform.current().backend == "cpu" and not networks.loops_on_cpu
         self.gan = Gan(
             networks,
-            losses.find(train.loss),
-            _penalties(train),
+            *rows.find(self._model, train),
             self._model,
             self._optim,
             train,
@@ -135,7 +130,7 @@ class GanTask:
         how_made = {
             "quantisation": "round",
             "batch_norm": f"standing, {config.checkpoint.statistics_batches} training batches",
-            "ema": self._optim.ema_decay != 0,
+            "ema": self._optim.ema_half_life is not None or self._optim.ema_decay != 0,
         }
         size, classes = self._model.image_size, self._model.num_classes
         return ImageScorer(spec, config.data, size, classes, how_made)

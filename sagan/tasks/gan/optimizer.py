@@ -1,5 +1,8 @@
-"""Adam for each player, and values that follow a schedule."""
+"""Adam for each player, values that follow a schedule, and the decay of the average."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -44,3 +47,48 @@ def adam(
             config.epsilon,
         )
     )
+
+
+def average_decay(
+    config: GanOptimConfig, step: Array, images: Float[Array, ""], images_per_step: int
+) -> Value:
+    """Returns the decay of the averaged weights in a step that sees some more real images.
+
+    With a half-life of h images the decay is 0.5 ^ (images_per_step / h), as in StyleGAN2
+    (arXiv:1912.04958) and R3GAN (arXiv:2501.05441); 0 if h is 0.
+
+    Args:
+      step: steps before this one.
+      images: real images seen before.
+    """
+    if config.ema_half_life is None:
+        decay = value(config.ema_decay, images)
+    else:
+        half_life = value(config.ema_half_life, images)
+        if config.ema_warm_up is not None:
+            half_life = jnp.minimum(half_life, config.ema_warm_up * images)
+        decay = 0.5 ** (images_per_step / jnp.maximum(half_life, 1e-8))
+    return jnp.where(step + 1 < config.ema_start_step, 0.0, decay)
+
+
+def orthogonalised(grads: Any, params: Any, weight: float) -> Any:
+    """Adds the gradient of orthogonal regularisation to those of all kernels.
+
+    Each kernel is a matrix W with a row per output. Added is 2 weight (W W^T without its diagonal)
+    W, which turns the rows away from one another. Embeddings are left alone.
+
+    Source: BigGAN (arXiv:1809.11096), Eq. 3, as its PyTorch code applies it.
+    """
+    if not weight:
+        return grads
+
+    def added(path: Any, grad: Array, kernel: Array) -> Array:
+        if path[-1].key != "kernel":
+            return grad
+        rows = kernel.reshape(-1, kernel.shape[-1]).T
+        gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+        gram = gram * (1 - jnp.eye(len(rows)))
+        pull = jnp.matmul(gram, rows, precision=jax.lax.Precision.HIGHEST)
+        return grad + 2 * weight * pull.T.reshape(kernel.shape)
+
+    return jax.tree_util.tree_map_with_path(added, grads, params)
