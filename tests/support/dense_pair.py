@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from sagan.config.fields import Count
 from sagan.models import GanConfig, Networks
+from sagan.models.layers.head import Head, Judged
 from sagan.models.layers.norm import BatchNorm
 
 
@@ -62,10 +63,14 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
-    ) -> Float[Array, " B"]:
-        del train
-        x = nn.Dense(self.config.d_channels, name="first")(image.reshape(len(image), -1))
-        logits = nn.Dense(1, name="head")(nn.relu(x))[:, 0]
-        if label is None:
-            return logits
-        return logits + (x * nn.Embed(self.config.num_classes, x.shape[-1])(label)).sum(-1)
+    ) -> Float[Array, " B"] | Judged:
+        config = self.config
+        x = nn.Dense(config.d_channels, name="first")(image.reshape(len(image), -1))
+        head = Head(
+            config.num_classes,
+            config.d_conditioning,
+            sliced=config.d_sliced,
+            embed_dim=config.d_embed_dim,
+        )
+        nn.share_scope(self, head)
+        return head(nn.relu(x), label, train=train)

@@ -17,7 +17,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Key
 
 from sagan.config import plugins
-from sagan.tasks.gan.colours import colours
+from sagan.tasks.gan.colours import below, colours, normal
 
 Image = Float[Array, "H W C"]
 OneKey = Key[Array, ""]
@@ -45,8 +45,7 @@ def color(key: OneKey, p: Any, image: Image) -> Image:
     Adds U(-1/2, 1/2); scales distances from each pixel's mean by U(0, 2), then distances from the
     image's mean by U(1/2, 3/2).
     """
-    gate, *keys = jax.random.split(key, 4)
-    brightness, saturation, contrast = (jax.random.uniform(k) for k in keys)
+    gate, brightness, saturation, contrast = jax.random.uniform(key, (4,))
     x = image + brightness - 0.5
     grey = x.mean(-1, keepdims=True)
     x = (x - grey) * (2 * saturation) + grey
@@ -56,9 +55,9 @@ def color(key: OneKey, p: Any, image: Image) -> Image:
 
 def translation(key: OneKey, p: Any, image: Image) -> Image:
     """DiffAugment: moves the image by up to an eighth of its size in each direction, with zeros."""
-    gate, *keys = jax.random.split(key, 3)
+    gate, *draws = jax.random.uniform(key, (3,))
     most = [int(size * 0.125 + 0.5) for size in image.shape[:2]]
-    starts = [jax.random.randint(k, (), 0, 2 * m + 1) for k, m in zip(keys, most, strict=True)]
+    starts = [below(2 * m + 1, u) for u, m in zip(draws, most, strict=True)]
     padded = jnp.pad(image, [(m, m) for m in most] + [(0, 0)])
     moved = jax.lax.dynamic_slice(padded, (*starts, 0), image.shape)
     return _gated(gate, p, moved, image)
@@ -66,11 +65,11 @@ def translation(key: OneKey, p: Any, image: Image) -> Image:
 
 def cutout(key: OneKey, p: Any, image: Image) -> Image:
     """DiffAugment: zeros a square of half the size around a random pixel."""
-    gate, *keys = jax.random.split(key, 3)
+    gate, *draws = jax.random.uniform(key, (3,))
     inside = []
-    for k, size in zip(keys, image.shape[:2], strict=True):
+    for u, size in zip(draws, image.shape[:2], strict=True):
         side = int(size * 0.5 + 0.5)
-        first = jax.random.randint(k, (), 0, size + (1 - side % 2)) - side // 2
+        first = below(size + (1 - side % 2), u) - side // 2
         position = jnp.arange(size)
         inside.append((position >= first) & (position < first + side))
     hole = inside[0][:, None, None] & inside[1][None, :, None]
@@ -90,8 +89,8 @@ def bgc_r3gan(key: OneKey, p: Any, image: Image) -> Image:
     return cutout(cutout_key, p, image)
 
 
-def _gated(key: OneKey, p: Any, changed: Image, image: Image) -> Image:
-    return jnp.where(jax.random.uniform(key) < p, changed, image)
+def _gated(draw: Any, p: Any, changed: Image, image: Image) -> Image:
+    return jnp.where(draw < p, changed, image)
 
 
 def _geometry(key: OneKey, p: Any, image: Image) -> Image:
@@ -112,26 +111,21 @@ def _geometry(key: OneKey, p: Any, image: Image) -> Image:
 
 def inverse_map(key: OneKey, p: Any, height: int, width: int) -> Float[Array, "3 3"]:
     """Draws ADA's geometry: where a pixel (x, y, 1), seen from the centre, comes from."""
-    gates, values = jax.random.split(key)
-    gate = jax.random.uniform(gates, (8,))
-    mirror_key, turn_key, move_key, scale_key, pre_key, aspect_key, post_key, part_key = (
-        jax.random.split(values, 8)
-    )
+    gate, draw = jax.random.uniform(key, (2, 10))  # one call, because each is slow to compile
     size = jnp.array([width, height], jnp.float32)
 
     def when(number: int, probability: Any, value: Any, otherwise: Any = 0.0) -> Array:
         return jnp.where(gate[number] < probability, value, otherwise)
 
     half = 1 - jnp.sqrt(1 - jnp.clip(p, 0, 1))  # either of two turns, with probability p together
-    mirrored = when(0, p, jax.random.bernoulli(mirror_key).astype(jnp.float32))
-    quarter = when(1, p, jax.random.randint(turn_key, (), 0, 4).astype(jnp.float32))
-    whole = jax.random.uniform(move_key, (2,), minval=-0.125, maxval=0.125)
-    shift = when(2, p, jnp.round(whole * size))
-    scale = when(3, p, 2 ** (0.2 * jax.random.normal(scale_key)), 1.0)
-    before = when(4, half, jax.random.uniform(pre_key, minval=-jnp.pi, maxval=jnp.pi))
-    aspect = when(5, p, 2 ** (0.2 * jax.random.normal(aspect_key)), 1.0)
-    after = when(6, half, jax.random.uniform(post_key, minval=-jnp.pi, maxval=jnp.pi))
-    part = when(7, p, 0.125 * jax.random.normal(part_key, (2,)) * size)
+    mirrored = when(0, p, 1.0 * below(2, draw[0]))
+    quarter = when(1, p, 1.0 * below(4, draw[1]))
+    shift = when(2, p, jnp.round((draw[2:4] - 0.5) * 0.25 * size))
+    scale = when(3, p, 2 ** (0.2 * normal(draw[4])), 1.0)
+    before = when(4, half, (2 * draw[5] - 1) * jnp.pi)
+    aspect = when(5, p, 2 ** (0.2 * normal(draw[6])), 1.0)
+    after = when(6, half, (2 * draw[7] - 1) * jnp.pi)
+    part = when(7, p, 0.125 * normal(draw[8:10]) * size)
     steps = (  # inverses, in the order in which the image is changed
         _scaled(1 - 2 * mirrored, 1.0),
         _turned(quarter * (jnp.pi / 2)),

@@ -103,8 +103,8 @@ def _similarities(judged: Judged, labels: Labels) -> tuple[Array, Array, Array, 
     )
     near = jnp.matmul(embedding, everyone.T, precision=jax.lax.Precision.HIGHEST)
     index = first_index(len(labels)) + jnp.arange(len(labels))
-    other = index[:, None] != jnp.arange(len(all_labels))
-    return near, (embedding * proxy).sum(-1), other, labels[:, None] == all_labels
+    other = index[:, None] != jnp.arange(len(all_labels))[None]
+    return near, (embedding * proxy).sum(-1), other, labels[:, None] == all_labels[None]
 
 
 def _log_sum_exp(x: Float[Array, "B N"]) -> Float[Array, " B"]:

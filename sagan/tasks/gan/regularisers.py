@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from sagan.config import ConfigError, plugins
 from sagan.data.pipeline import Batch
 from sagan.parallel.devices import AXIS, first_index, mean_over_devices
+from sagan.tasks.gan.colours import below
 from sagan.tasks.gan.penalties import Discriminate
 
 Logits = Float[Array, " B"]
@@ -70,10 +71,9 @@ def shifted(image: Float[Array, "B H W C"], keys: Key[Array, " B"]) -> Float[Arr
     padded = jnp.pad(image, ((0, 0), (dy, dy), (dx, dx), (0, 0)), mode="reflect")
 
     def one(key: Array, x: Array) -> Array:
-        flip, y_key, x_key = jax.random.split(key, 3)
-        x = jnp.where(jax.random.bernoulli(flip), x[:, ::-1], x)
-        y = jax.random.randint(y_key, (), 0, 2 * dy + 1)
-        start = (y, jax.random.randint(x_key, (), 0, 2 * dx + 1), 0)
+        flip, down, right = jax.random.uniform(key, (3,))
+        x = jnp.where(flip < 0.5, x[:, ::-1], x)
+        start = (below(2 * dy + 1, down), below(2 * dx + 1, right), 0)
         return jax.lax.dynamic_slice(x, start, image.shape[1:])
 
     return jax.vmap(one)(keys, padded)
@@ -132,8 +132,9 @@ def _top(logits: Logits, fraction: Any) -> Logits:
     everyone = jax.lax.all_gather(logits, AXIS, axis=0, tiled=True)
     size, own = len(everyone), first_index(len(logits)) + jnp.arange(len(logits))
     kept = jnp.clip(jnp.round(fraction * size), 1, size)
-    before = jnp.arange(size) < own[:, None]  # decides between equal logits
-    rank = ((everyone > logits[:, None]) | ((everyone == logits[:, None]) & before)).sum(1)
+    others, logit = everyone[None], logits[:, None]
+    before = jnp.arange(size)[None] < own[:, None]  # decides between equal logits
+    rank = ((others > logit) | ((others == logit) & before)).sum(1)
     return jnp.where(rank < kept, size / kept, 0.0)
 
 
