@@ -6,7 +6,7 @@
 | `losses.py`, `penalties.py` | a row for each adversarial loss and gradient penalty |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
 | `inference.py`, `generate.py` | batch statistics for the averaged weights; drawing images |
-| `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
+| `sampler.py`, `interpolation.py` | a checkpoint that draws images, and images between two |
 | `sheet.py`, `attention_maps.py` | the preview of a run; where query points look |
 | `health.py`, `telemetry.py` | signs of a collapse; scalars read off the state |
 """
