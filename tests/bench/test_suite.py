@@ -201,9 +201,7 @@ def test_steps_end_a_twentieth_before_the_limit(suite):
     limit = 20
     told = {"stages": "agree", "environment": {"ENDS": "--against-cpu 139 600"}}
     assert _end(suite("seed=1", limit=limit, **told))[0] == 42
-    began = (
-        suite.out / "log"
-    ).stat().st_ctime_ns / 1e9  # made just before the limit's clock starts
+    began = (suite.out / "log").stat().st_mtime  # when the step started
     stopped = (suite.here / "stopped").stat().st_mtime
     assert limit * 0.5 < stopped - began < limit
 
