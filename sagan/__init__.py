@@ -113,7 +113,12 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
     return sampler
 
 
-def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
+def train(
+    config: "Config",
+    workdir: str | Path | None = None,
+    *,
+    init_from: str | Path | None = None,
+) -> "Generator":
     """Trains to `train.steps` and returns the generator. The same call again resumes.
 
         config = sagan.preset("digits", {"train.steps": 100})
@@ -126,6 +131,8 @@ def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
     Args:
       config: from `preset`, or made with `sagan.config.make`.
       workdir: where everything is written; None: `runs/<config.name>`.
+      init_from: work directory of another run of the same task. A new run starts from its weights,
+        as far as names and shapes are the same; `init_from.json` in `workdir` lists them.
 
     Raises:
       ConfigError: the config, its data and this machine's devices do not fit one another; or loader
@@ -149,7 +156,8 @@ def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
     source = decoded.decode_up_to(source, size, limit)
     if not isinstance(source, decoded.DecodedSource) and config.data.workers:
         main_guard.require(config.data.workers)
-    loop.run(config, place, source, owns_process=False)
+    origin = None if init_from is None else Path(init_from)
+    loop.run(config, place, source, owns_process=False, init_from=origin)
     return load(place)
 
 
