@@ -93,12 +93,13 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
         images = generator.sample(classes=["3", "7"], num=4, seed=0)
 
     Args:
-      path: a work directory.
+      path: a work directory, or a folder that `sagan export --format safetensors` wrote.
       step: of the checkpoint: a number, "latest", or "best" by `eval.best_metric`.
 
     Raises:
       CheckpointError: `path` is not a work directory, or has no such checkpoint that is whole.
-      ConfigError: `step` is none of the above, or "best" and nothing was scored yet.
+      ConfigError: `step` is none of the above, or "best" and nothing was scored yet; or the folder
+        is a damaged export.
     """
     _keep_compiled_programs()
     from sagan import tasks
@@ -106,6 +107,10 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
     from sagan.runs import checkpoint
 
     workdir = Path(path).expanduser()
+    if (workdir / "export.json").is_file():
+        from sagan.tasks.gan import export
+
+        return export.load(workdir)
     config = checkpoint.read_config(workdir)
     sampler: Any = tasks.build(config).load_sampler(
         workdir, checkpoints.pick_step(workdir, config, step)
