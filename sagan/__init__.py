@@ -93,12 +93,13 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
         images = generator.sample(classes=["3", "7"], num=4, seed=0)
 
     Args:
-      path: a work directory.
+      path: a work directory, or a folder that `sagan export --format safetensors` wrote.
       step: of the checkpoint: a number, "latest", or "best" by `eval.best_metric`.
 
     Raises:
       CheckpointError: `path` is not a work directory, or has no such checkpoint that is whole.
-      ConfigError: `step` is none of the above, or "best" and nothing was scored yet.
+      ConfigError: `step` is none of the above, or "best" and nothing was scored yet; or the folder
+        is a damaged export.
     """
     _keep_compiled_programs()
     from sagan import tasks
@@ -106,6 +107,10 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
     from sagan.runs import checkpoint
 
     workdir = Path(path).expanduser()
+    if (workdir / "export.json").is_file():
+        from sagan.tasks.gan import export
+
+        return export.load(workdir)
     config = checkpoint.read_config(workdir)
     sampler: Any = tasks.build(config).load_sampler(
         workdir, checkpoints.pick_step(workdir, config, step)
@@ -113,7 +118,12 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
     return sampler
 
 
-def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
+def train(
+    config: "Config",
+    workdir: str | Path | None = None,
+    *,
+    init_from: str | Path | None = None,
+) -> "Generator":
     """Trains to `train.steps` and returns the generator. The same call again resumes.
 
         config = sagan.preset("digits", {"train.steps": 100})
@@ -126,6 +136,8 @@ def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
     Args:
       config: from `preset`, or made with `sagan.config.make`.
       workdir: where everything is written; None: `runs/<config.name>`.
+      init_from: work directory of another run of the same task. A new run starts from its weights,
+        as far as names and shapes are the same; `init_from.json` in `workdir` lists them.
 
     Raises:
       ConfigError: the config, its data and this machine's devices do not fit one another; or loader
@@ -149,7 +161,8 @@ def train(config: "Config", workdir: str | Path | None = None) -> "Generator":
     source = decoded.decode_up_to(source, size, limit)
     if not isinstance(source, decoded.DecodedSource) and config.data.workers:
         main_guard.require(config.data.workers)
-    loop.run(config, place, source, owns_process=False)
+    origin = None if init_from is None else Path(init_from)
+    loop.run(config, place, source, owns_process=False, init_from=origin)
     return load(place)
 
 

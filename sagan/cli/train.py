@@ -18,6 +18,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     arguments.add_config_words(verb)
     verb.add_argument("--workdir", type=Path, metavar="DIR", help="default: runs/<name>")
+    verb.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="WORKDIR",
+        help="start a new run from the weights of another run",
+    )
     verb.add_argument("--dry-run", action="store_true", help="only print config and sizes")
     verb.set_defaults(run=_run)
 
@@ -34,6 +40,10 @@ def _epilog() -> str:
 def _run(args: argparse.Namespace) -> int:
     config = arguments.load_config(args)
     workdir = args.workdir or Path("runs") / config.name
+    if args.init_from is not None:
+        from sagan.runs import checkpoint
+
+        checkpoint.read_config(args.init_from)
     # These need numpy alone, so what was typed is checked before jax starts.
     from sagan import data
     from sagan.data import decoded
@@ -53,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     config, source = loop.resolve(config, source)
     workdir = prepare.writable(workdir)
     joining.initialize(preemptible=True)
-    picture = loop.run(config, workdir, source)
+    picture = loop.run(config, workdir, source, init_from=args.init_from)
     if processes.is_main() and picture.exists():
         print(f"samples: {picture}")
     return DONE

@@ -32,13 +32,13 @@ Row = TypeVar("Row")
 def names(kind: str) -> list[str]:
     """Returns the names of a kind, sorted. Each is a public module of the kind's folder.
 
-    A task may also be a folder. None of the modules is imported.
+    A task is a folder, all others are files. None of the modules is imported.
     """
     spec = importlib.util.find_spec(_FOLDERS[kind])
     assert spec and spec.submodule_search_locations
     found = pkgutil.iter_modules(spec.submodule_search_locations)
     return sorted(
-        m.name for m in found if not m.name.startswith("_") and (kind == "tasks" or not m.ispkg)
+        m.name for m in found if not m.name.startswith("_") and m.ispkg == (kind == "tasks")
     )
 
 

@@ -1,4 +1,4 @@
-"""SAGAN: residual generator and projection discriminator with self-attention, 8 to 256 px.
+"""SAGAN: residual generator and projection discriminator with self-attention, 8 to 896 px.
 
 With `model.attention=none` this is SNGAN with spectral norm in both networks.
 Source: SAGAN (arXiv:1805.08318) and its released code (128 px); StudioGAN's widths (32, 64 px).
@@ -63,30 +63,43 @@ class Config(GanConfig):
 class Widths(NamedTuple):
     """Channels of each block, in multiples of the base width."""
 
-    g_first: int  # of the 4x4 map that z becomes
+    g_first: int  # of the small map that z becomes
     g: tuple[int, ...]  # each block doubles the size
     d: tuple[int, ...]
     d_down: int  # number of blocks, from the first, that halve the size; the rest keep it
 
 
+# By how often the generator doubles its first map, which has 4 to 7 px: the widths of the published
+# networks of 32 px (StudioGAN), 128 px (SAGAN), 64 and 256 px (StudioGAN) and 512 px (BigGAN).
 WIDTHS = {
-    8: Widths(4, (4,), (2, 2, 2), 1),
-    16: Widths(4, (4, 4), (2, 2, 2), 2),
-    32: Widths(4, (4, 4, 4), (2, 2, 2, 2), 2),
-    64: Widths(16, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
-    128: Widths(16, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
-    256: Widths(16, (16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
+    1: Widths(4, (4,), (2, 2, 2), 1),
+    2: Widths(4, (4, 4), (2, 2, 2), 2),
+    3: Widths(4, (4, 4, 4), (2, 2, 2, 2), 2),
+    4: Widths(16, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+    5: Widths(16, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+    6: Widths(16, (16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
+    7: Widths(16, (16, 8, 8, 4, 2, 1, 1), (1, 1, 2, 4, 8, 8, 16, 16), 7),
 }
+SIZES = sorted(first << doublings for doublings in WIDTHS for first in (4, 5, 6, 7))
+
+
+def widths_of(image_size: int) -> tuple[int, Widths]:
+    """Returns the side in pixels of the map that z becomes, and the widths.
+
+    Raises: ConfigError if no network makes images of this size.
+    """
+    if image_size not in SIZES:
+        raise ConfigError(f"model.image_size={image_size}; allowed: {', '.join(map(str, SIZES))}")
+    doublings = next(n for n in WIDTHS if image_size >> n in (4, 5, 6, 7))
+    return image_size >> doublings, WIDTHS[doublings]
 
 
 def check(config: Config) -> None:
     """Raises: ConfigError if the networks have no such image size or feature map."""
     size = config.image_size
-    if size not in WIDTHS:
-        raise ConfigError(f"model.image_size={size}; allowed: {', '.join(map(str, WIDTHS))}")
-    widths = WIDTHS[size]
+    first, widths = widths_of(size)
     maps = {  # feature map size -> channels of the last block that has it
-        "attention": {8 << i: config.g_channels * m for i, m in enumerate(widths.g)},
+        "attention": {first << i: config.g_channels * m for i, m in enumerate(widths.g, 1)},
         "attention_d": dict(_d_maps(config)),
     }
     wanted = {"attention": config.attention, "attention_d": config.discriminator_attention}
@@ -105,6 +118,11 @@ def check(config: Config) -> None:
                     "attention needs a multiple of 8"
                 )
             pooled = config.attention_variant == "released"
+            if pooled and attention % 2:
+                raise ConfigError(
+                    f"model.{field}={attention} is odd, but attention_variant=released pools keys "
+                    "in pairs; allowed: even sizes, or attention_variant=paper"
+                )
             form, block = config.attention_form, config.attention_block
             wrong = check_block(form, block, attention, pooled=pooled)
             if wrong:
@@ -182,12 +200,15 @@ class Generator(nn.Module):
         self, z: Float[Array, "B Z"], label: Condition, *, train: bool
     ) -> Float[Array, "B S S 3"]:
         config = self.config
-        base, widths = config.g_channels, WIDTHS[config.image_size]
+        base = config.g_channels
+        side, widths = widths_of(config.image_size)
         dtype = jnp.dtype(config.dtype)
         norm = partial(self.norm, config.num_classes)
         first = base * widths.g_first
-        x = nn.Dense(16 * first, dtype=dtype, kernel_init=self.kernel_init, name="linear")(z)
-        x = x.reshape(-1, 4, 4, first)
+        x = nn.Dense(side * side * first, dtype=dtype, kernel_init=self.kernel_init, name="linear")(
+            z
+        )
+        x = x.reshape(-1, side, side, first)
         for number, multiple in enumerate(widths.g, 1):
             block = GeneratorBlock(base * multiple, self.conv, norm, name=f"block{number}")
             x = block(x, label, train=train)
@@ -215,7 +236,7 @@ class Discriminator(nn.Module):
         self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
     ) -> Float[Array, " B"] | Judged:
         config = self.config
-        base, widths = config.d_channels, WIDTHS[config.image_size]
+        base, (_, widths) = config.d_channels, widths_of(config.image_size)
         pending = set(config.discriminator_attention)
         x = image.astype(config.dtype)
         for number, multiple in enumerate(widths.d, 1):
@@ -243,7 +264,7 @@ class Discriminator(nn.Module):
 
 def _d_maps(config: Config) -> list[tuple[int, int]]:
     """Lists the discriminator's feature map sizes, with the channels of the first block of each."""
-    widths = WIDTHS[config.image_size]
+    _, widths = widths_of(config.image_size)
     sizes: dict[int, int] = {}
     size = config.image_size
     for number, multiple in enumerate(widths.d, 1):

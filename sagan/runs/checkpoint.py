@@ -90,12 +90,13 @@ def steps(workdir: Path) -> list[int]:
     return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
 
 
-def pick(workdir: Path, step: int | None) -> int:
-    """Returns `step`, after checking that what sampling reads of it is undamaged.
+def pick(workdir: Path, step: int | None, items: Sequence[str] = ("sampler", "about")) -> int:
+    """Returns `step`, after checking that what will be read of it is undamaged.
 
     Args:
       step: None: the newest undamaged step. Damaged ones are reported on stderr, not moved, since
         a trainer may own the work directory.
+      items: what will be read. The default is what sampling reads.
 
     Raises: CheckpointError if there is no such step (lists those there are); DamagedError if it,
       or every step, is damaged.
@@ -106,7 +107,7 @@ def pick(workdir: Path, step: int | None) -> int:
     if step is not None and step not in there:
         raise CheckpointError(f"{workdir} has no step {step}; it has: {_listed(there)}")
     for candidate in reversed(there) if step is None else [step]:
-        wrong = damage(workdir, candidate, ["sampler", "about"])
+        wrong = damage(workdir, candidate, items)
         if not wrong:
             return candidate
         text = f"step {candidate} of {workdir} is damaged: {wrong}"
@@ -271,15 +272,23 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
       step: as returned by `pick`.
       abstract: shapes, dtypes and shardings of the variables.
     """
+    sampler, about = ocp.args.StandardRestore(abstract), ocp.args.JsonRestore()
+    restored = _read(workdir, step, sampler=sampler, about=about)
+    return restored.sampler, restored.about
+
+
+def restore_state(workdir: Path, step: int, abstract: Any) -> Any:
+    """Reads the state from a checkpoint of a run that this process does not train.
+
+    Args: as `restore_sampler`, of the state.
+    """
+    return _read(workdir, step, state=ocp.args.StandardRestore(abstract)).state
+
+
+def _read(workdir: Path, step: int, **items: Any) -> Any:
     folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                sampler=ocp.args.StandardRestore(abstract), about=ocp.args.JsonRestore()
-            ),
-        )
-    return restored.sampler, restored.about
+        return manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def _handlers() -> dict[str, ocp.CheckpointHandler]:

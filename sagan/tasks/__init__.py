@@ -23,7 +23,7 @@ from sagan.data import Source
 from sagan.data.pipeline import Batch
 from sagan.evaluation import Sampler, Scorer, ScoreSpec
 
-State = Any  # any pytree
+State = Any  # any pytree; the state of an optimizer is in a field called opt_state
 Variables = Any  # any pytree
 Scalars = dict[str, Float[Array, ""]]
 

@@ -31,6 +31,7 @@ def run(
     hardware: Platform | None = None,
     *,
     owns_process: bool = True,
+    init_from: Path | None = None,
 ) -> Path:
     """Trains to `train.steps`, from the newest checkpoint in `workdir` if there is one.
 
@@ -39,13 +40,16 @@ def run(
       hardware: the platform to train for; None: that of this process.
       owns_process: signals stop the run, and a run that hangs ends the process. Otherwise signals
         keep the meaning they have, and there is no watchdog.
+      init_from: work directory of another run, whose weights a new run starts from; see
+        `start_from`. A run that resumes has its own.
 
     Returns:
       The path of the last picture of samples.
 
     Raises:
       ConfigError: a setting is invalid, or does not suit the data or the devices.
-      CheckpointError: `workdir` holds another run, or all of its checkpoints are damaged.
+      CheckpointError: `workdir` holds another run, or all of its checkpoints are damaged; or
+        `init_from` has no checkpoint that is whole.
       LockedError: another process trains in `workdir`.
       SaveError: a checkpoint could not be written.
       LogError: scalars could not be written.
@@ -54,7 +58,8 @@ def run(
     """
     config, source = resolve(config, source)
     hardware = hardware or current()
-    with prepare(config, workdir, source, hardware, owns_process=owns_process) as parts:
+    how: Any = {"owns_process": owns_process, "init_from": init_from}
+    with prepare(config, workdir, source, hardware, **how) as parts:
         return Loop(parts).run()
 
 

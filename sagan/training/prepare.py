@@ -25,7 +25,7 @@ from sagan.runs import checkpoint, recovery
 from sagan.runs.checkpoint import Checkpoints
 from sagan.runs.lock import Lock
 from sagan.tasks import Task
-from sagan.training import dispatch, state
+from sagan.training import dispatch, start_from, state
 from sagan.training.dispatch import Cadence
 from sagan.training.goodput import Goodput
 from sagan.training.health import RunHealth
@@ -123,17 +123,19 @@ def prepare(
     hardware: Platform,
     *,
     owns_process: bool = True,
+    init_from: Path | None = None,
 ) -> Iterator[Parts]:
     """Opens everything that training needs, and closes it at the end of the block.
 
     Args:
       config, source: as `resolve` returned them.
       hardware: decides how many steps a dispatch runs, and which peak the speed is compared with.
-      owns_process: as for `training.run`.
+      owns_process, init_from: as for `training.run`.
 
     Raises: as `training.run`.
     """
     workdir = places.local(workdir)
+    origin = None if init_from is None else start_from.find(places.local(init_from), config)
     devices = Devices(config.train.parallel)
     require_divisible(config, devices)
     with contextlib.ExitStack() as stack:
@@ -175,6 +177,8 @@ def prepare(
             compiled = compile_in_background(program, *call)
 
         start: Any = created.result() if created is not None else restored
+        if origin is not None and step == 0:
+            start = _start_from(origin, start, devices, workdir)
         memory = checkpoints.about(step).get("guard") if step else None
         watcher = task.health(config.guard, source, memory)
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
@@ -219,6 +223,20 @@ def _restore(checkpoints: Checkpoints, workdir: Path, step: int, abstract: RunSt
     if processes.is_main():
         print(f"resuming {workdir} from step {step}", file=sys.stderr)
     return checkpoints.restore(step, abstract)
+
+
+def _start_from(
+    origin: start_from.Start, first: RunState, devices: Devices, workdir: Path
+) -> RunState:
+    adopted, report = start_from.adopt(origin, first, devices)
+    if processes.is_main():
+        start_from.write(workdir, origin, report)
+        print(
+            f"{report}\nsagan: {len(report.taken)} tensors are taken from step {origin.step} of "
+            f"{origin.workdir}; this list is in {workdir / start_from.REPORT}",
+            file=sys.stderr,
+        )
+    return adopted
 
 
 def _scorer(config: Config, task: Task) -> Scorer | None:

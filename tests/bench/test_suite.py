@@ -197,10 +197,13 @@ def test_a_step_that_crashes_when_it_is_stopped_has_not_failed(suite):
 
 
 def test_steps_end_a_twentieth_before_the_limit(suite):
-    begin = time.monotonic()
+    """The step notes when it was told to stop; the rest of the limit is for the page."""
+    limit = 20
     told = {"stages": "agree", "environment": {"ENDS": "--against-cpu 139 600"}}
-    assert _end(suite("seed=1", limit=20, **told))[0] == 42
-    assert time.monotonic() - begin < 20
+    assert _end(suite("seed=1", limit=limit, **told))[0] == 42
+    began = (suite.out / "log").stat().st_mtime  # when the step started
+    stopped = (suite.here / "stopped").stat().st_mtime
+    assert limit * 0.5 < stopped - began < limit
 
 
 def test_only_comparisons_have_results_with_status_1(suite):

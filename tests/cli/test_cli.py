@@ -31,7 +31,7 @@ def one_line(capsys):
         (["train", "nowhere"], ["'nowhere'", "digits"]),
         (["train", "nowhere.py"], ["nowhere.py"]),
         (["train", "debug", "train.accumulate_steps=3"], ["train.batch_size=16", "3"]),
-        (["train", "debug", "model.image_size=33"], ["model.image_size=33", "8, 16, 32"]),
+        (["train", "debug", "model.image_size=33"], ["model.image_size=33", "28, 32, 40"]),
         (["train", "debug", "model.g_chanels=8"], ["model.g_chanels", "g_channels"]),
         (["train", "folder"], ["data.dir"]),
         (["train", "folder", "data.dir=/nowhere"], ["data.dir=/nowhere"]),

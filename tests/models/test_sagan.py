@@ -53,14 +53,16 @@ def test_parameter_counts_are_those_of_the_released_networks(size, classes, atte
     assert tuple(map(_count, _shapes(config))) == (g, d)
 
 
-@pytest.mark.parametrize("size", sagan.WIDTHS)
+@pytest.mark.parametrize("size", [8, 10, 16, 24, 32, 64, 96, 128, 256, 448, 512])
 @pytest.mark.parametrize("classes", [None, 5])
 def test_every_size_makes_images_and_logits(size, classes):
+    first, widths = sagan.widths_of(size)
     config = sagan.Config(
         image_size=size,
         num_classes=classes,
-        attention=(8,),
-        attention_d=(8 if size == 32 else 4,),
+        attention=(2 * first,),
+        attention_d=(size >> widths.d_down,),
+        attention_variant="paper" if first % 2 else "released",
         g_channels=8,
     )
     networks = sagan.build(config)
@@ -81,7 +83,8 @@ def test_every_size_makes_images_and_logits(size, classes):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"image_size": 48}, "model.image_size=48.*8, 16, 32, 64, 128, 256"),
+        ({"image_size": 10, "attention": (10,), "attention_d": (5,)}, "attention_d=5 is odd"),
+        ({"image_size": 36}, "model.image_size=36.*8, 10, 12, 14, 16, .*, 896"),
         ({"attention": (5,)}, "model.attention.* 5 .*8, 16, 32, or none"),
         ({"attention": (32,)}, "model.attention_d.* 32 "),
         ({"g_channels": 1, "d_channels": 4}, "model.attention=16.* 4 "),

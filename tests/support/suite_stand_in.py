@@ -13,7 +13,10 @@ with open(f"{{here}}/asked", "a") as file:
     print(json.dumps(words), file=file)
 which, status, seconds = os.environ.get("ENDS", "- 0 0").split()
 if which in words:
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(int(status)))
+    def told(*_):
+        open(f"{{here}}/stopped", "w").close()
+        os._exit(int(status))
+    signal.signal(signal.SIGTERM, told)
     print("no object", flush=True)
     time.sleep(int(seconds))
     sys.exit(int(status))

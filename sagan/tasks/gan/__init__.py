@@ -10,7 +10,8 @@
 | `rows.py` | the rows that a config names, and which do not go together |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
 | `inference.py`, `generate.py` | batch statistics for the averaged weights; drawing images |
-| `sampler.py`, `pictures.py` | a checkpoint that draws images; what `sagan sample` writes |
+| `sampler.py`, `interpolation.py` | a checkpoint that draws images, and images between two |
+| `export.py` | a generator as files that others can use |
 | `sheet.py`, `attention_maps.py` | the preview of a run; where query points look |
 | `health.py`, `telemetry.py` | signs of a collapse; scalars read off the state |
 """

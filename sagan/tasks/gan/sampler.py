@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import ArrayLike
 
-from sagan.config import Config, ConfigError
+from sagan.config import Config
 from sagan.config.fields import require
 from sagan.evaluation import require_truncation
-from sagan.tasks.gan import classes as class_lib
-from sagan.tasks.gan import generate
-
-_SUM_TOLERANCE = 1e-3  # of weights of classes, which should add up to 1
+from sagan.files import images
+from sagan.tasks import chosen
+from sagan.tasks import classes as class_lib
+from sagan.tasks.gan import attention_maps, generate, interpolation
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -78,12 +78,12 @@ class Sampler:
 
         Raises: ConfigError for arguments that do not fit the model or one another.
         """
-        chosen, numbers = self.chosen(classes, num, labels, indices)
+        picked, numbers = self.chosen(classes, num, labels, indices)
         return generate.images(
             self.config.model,
             self.variables,
             self.latents(numbers, seed),
-            chosen,
+            picked,
             truncation=_psi(truncation),
         )
 
@@ -115,14 +115,14 @@ class Sampler:
         )
         z = z.astype(np.float32)
         require(bool(np.isfinite(z).all()), "latents are not all finite; allowed: finite numbers")
-        chosen = self._labels(labels, weights=True)
-        if chosen is not None:
-            _require_as_many(chosen, "labels", z, "latents")
+        picked = chosen.labels(self.class_names, labels, weights=True)
+        if picked is not None:
+            chosen.require_as_many(picked, "labels", z, "latents")
         model = self.config.model
-        if chosen is not None and chosen.ndim == 2:
+        if picked is not None and picked.ndim == 2:
             generate.require_blending(model)
         psi = _psi(truncation)
-        return generate.images(model, self.variables, z, chosen, truncation=psi, as_float=True)
+        return generate.images(model, self.variables, z, picked, truncation=psi, as_float=True)
 
     def attention(
         self,
@@ -142,20 +142,85 @@ class Sampler:
 
         Raises: ConfigError as `sample`, or if the generator has no attention layer.
         """
-        chosen, numbers = self.chosen(None, None, labels, indices)
+        picked, numbers = self.chosen(None, None, labels, indices)
         require(len(numbers) > 0, "attention of no image; allowed: one or more")
         z = self.latents(numbers, seed) * np.float32(_psi(truncation))
-        maps = generate.attention_maps(self.config.model, self.variables, z, chosen)
+        maps = generate.attention_maps(self.config.model, self.variables, z, picked)
         require(bool(maps), "this generator has no attention layer (model.attention is empty)")
         return maps
+
+    def attention_sheet(
+        self,
+        labels: ArrayLike | None,
+        indices: ArrayLike,
+        points: Sequence[tuple[float, float]] = (),
+        *,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws where query points of images look; see `attention_maps.sheet`.
+
+        Args:
+          points: (row, column) as fractions of the side; empty: three usual ones.
+
+        Raises: ConfigError as `attention`.
+        """
+        how: Any = {"seed": seed, "truncation": truncation}
+        maps = self.attention(labels, indices, **how)
+        drawn = self.sample(labels=labels, indices=indices, **how)
+        return attention_maps.sheet(drawn, maps, points or attention_maps.USUAL_POINTS)
+
+    def interpolate(
+        self,
+        begin: tuple[int, int | str | None],
+        end: tuple[int, int | str | None],
+        *,
+        steps: int = 9,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> UInt8[np.ndarray, "steps S S 3"]:
+        """Draws the images between two, with both of them, which are those that `sample` draws.
+
+            generator.interpolate((0, "3"), (5, "7"), steps=60)
+
+        Latents go along a great circle. Between two classes the generator blends what they have
+        learned, in equal steps.
+
+        Args:
+          begin, end: index and class (name or label) of an image; None if unconditional.
+
+        Raises: ConfigError for arguments that do not fit, or different classes with networks that
+          cannot blend them.
+        """
+        require(
+            chosen.is_whole(steps) and steps >= 2, f"steps={steps!r}; allowed: whole numbers >= 2"
+        )
+        fractions = np.linspace(0, 1, steps)
+        first, last = self.latents([begin[0], end[0]], seed)
+        z = np.stack([interpolation.slerp(first, last, t) for t in fractions])
+        labels: ArrayLike | None = None
+        if self.class_names:
+            one, other = (self._label(place[1]) for place in (begin, end))
+            labels = np.full(steps, one)
+            if one != other:
+                count = len(self.class_names)
+                labels = interpolation.class_weights(one, other, fractions, count)
+        return images.quantize(self(z, labels, truncation=truncation))
+
+    def _label(self, name: int | str | None) -> int:
+        require(name is not None, f"a class is needed; {len(self.class_names)} are known")
+        assert name is not None
+        if chosen.is_whole(name):
+            return int(chosen.labels(self.class_names, [name])[0])
+        return self.find(name)[0]
 
     def latents(self, indices: ArrayLike, seed: int = 0) -> Float[np.ndarray, "N Z"]:
         """Draws the latent of each index from the standard normal distribution.
 
         Raises: ConfigError if an index or the seed is not a whole number in [0, 2**32).
         """
-        numbers = _whole_numbers(indices, "indices", 2**32)
-        require(_is_whole(seed), f"seed={seed!r}; allowed: whole numbers 0 … {2**32 - 1}")
+        numbers = chosen.whole_numbers(indices, "indices", 2**32)
+        require(chosen.is_whole(seed), f"seed={seed!r}; allowed: whole numbers 0 … {2**32 - 1}")
         return generate.draw_latents(int(seed), numbers, self.z_dim)
 
     def find(self, classes: Sequence[str | int] | str | int) -> list[int]:
@@ -175,86 +240,9 @@ class Sampler:
         indices: ArrayLike | None = None,
     ) -> tuple[Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"]]:
         """Returns label (None if unconditional) and index of each image; arguments as `sample`."""
-        if labels is None and indices is None:
-            return self._some_of(classes, num)
-        require(
-            classes is None and num is None,
-            "classes and num choose images, and so do labels and indices; allowed: one pair",
-        )
-        found = self._labels(labels, weights=False)
-        if indices is None:
-            assert found is not None  # else `_labels` had raised, or both were None
-            return found, np.arange(len(found))
-        numbers = _whole_numbers(indices, "indices", 2**32)
-        if found is not None:
-            _require_as_many(found, "labels", numbers, "indices")
-        return found, numbers
-
-    def _some_of(
-        self, classes: Sequence[str | int] | str | int | None, num: int | None
-    ) -> tuple[Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"]]:
-        count = 1 if num is None else num
-        require(_is_whole(count) and count >= 1, f"num={num!r}; allowed: whole numbers >= 1")
-        if classes is not None:
-            found = self.find(classes)
-            labels = np.repeat(np.array(found, np.int32), count)
-            return labels, np.tile(np.arange(count), len(found))
-        indices = np.arange(count)
-        if not self.class_names:
-            return None, indices
-        return (indices % len(self.class_names)).astype(np.int32), indices
-
-    def _labels(self, labels: ArrayLike | None, *, weights: bool) -> Any:
-        """Returns checked labels: int32 (N,), float32 (N, K) if `weights` are allowed, or None."""
-        count = len(self.class_names)
-        if not count:
-            require(labels is None, "labels were given, but this model is unconditional")
-            return None
-        if labels is None:
-            raise ConfigError(
-                f"labels=None, but this model has {count} classes; allowed: numbers "
-                f"0 … {count - 1} (see class_names)"
-            )
-        array = np.asarray(labels)
-        if weights and array.ndim == 2 and array.dtype.kind == "f":
-            return _checked_weights(array, count)
-        return _whole_numbers(array, "labels", count).astype(np.int32)
+        return chosen.images(self.class_names, classes, num, labels, indices)
 
 
 def _psi(truncation: float | None) -> float:
     require_truncation(truncation)
     return 1.0 if truncation is None else float(truncation)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _whole_numbers(values: ArrayLike, name: str, limit: int) -> Int[np.ndarray, " N"]:
-    """Returns an array (N,). Raises: ConfigError unless all are whole and in [0, limit)."""
-    array = np.asarray(values)
-    allowed = f"allowed: whole numbers 0 … {limit - 1}"
-    require(array.ndim == 1, f"{name} have shape {array.shape}; allowed: (N,)")
-    if not array.size:
-        return np.zeros(0, np.int64)
-    require(array.dtype.kind in "iu", f"{name} are {array.dtype} ({array[0]!r}, …); {allowed}")
-    wrong = array[(array < 0) | (array >= limit)]
-    require(not wrong.size, f"{name} have {wrong[:1].tolist()}; {allowed}")
-    return array.astype(np.int64)
-
-
-def _checked_weights(weights: np.ndarray, count: int) -> Float[np.ndarray, "N K"]:
-    require(
-        weights.shape[1] == count,
-        f"labels have shape {weights.shape}; allowed: (N,), or weights of classes (N, {count})",
-    )
-    sums = np.abs(weights.sum(1) - 1)
-    require(
-        bool((weights >= 0).all() and (sums <= _SUM_TOLERANCE).all()),
-        "labels are weights of classes that are negative or do not add up to 1 in each row",
-    )
-    return weights.astype(np.float32)
-
-
-def _require_as_many(a: np.ndarray, a_name: str, b: np.ndarray, b_name: str) -> None:
-    require(len(a) == len(b), f"{len(a)} {a_name} and {len(b)} {b_name}; allowed: as many of both")

@@ -1,8 +1,5 @@
 """Sampling: image i depends on the checkpoint, seed, i and class alone."""
 
-import json
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -13,17 +10,8 @@ from sagan import cli
 from sagan.config import ConfigError
 from sagan.files import images
 from sagan.runs import checkpoint
-from sagan.tasks.gan import attention_maps, classes, inference, pictures
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A work directory with one small trained checkpoint."""
-    path = tmp_path_factory.mktemp("sampled") / "run"
-    words = ["train", "debug", "train.steps=2", "checkpoint.every_steps=2", "optim.ema_decay=0.5",
-             "sample.every_steps=0", "--workdir", str(path)]  # fmt: skip
-    assert cli.main(words) == 0
-    return path
+from sagan.tasks import classes
+from sagan.tasks.gan import attention_maps, inference, interpolation
 
 
 def load(workdir):
@@ -81,90 +69,6 @@ def test_statistics_are_those_of_many_batches(workdir):
     features = np.asarray(features, np.float64).reshape(-1, stored["mean"].shape[0])
     np.testing.assert_allclose(stored["mean"], features.mean(0), atol=1e-5)
     np.testing.assert_allclose(stored["var"], features.var(0), rtol=1e-4)
-
-
-def test_single_files(workdir, tmp_path, capsys):
-    out = tmp_path / "out"
-    words = ["sample", str(workdir), "--classes", "3,hue1", "--num", "2", "--out", str(out)]
-    assert cli.main(words) == 0
-    names = sorted(path.name for path in out.iterdir())
-    assert names == [f"class{c}_{i:06}.png" for c in (1, 3) for i in (0, 1)]
-    with Image.open(out / names[0]) as picture:
-        assert picture.size == (8, 8) and picture.mode == "RGB"
-        about = json.loads(picture.text["sagan"])
-    assert about == {"step": 2, "seed": 0, "truncation": None, "index": 0, "class": 1}
-    assert "4 images in" in capsys.readouterr().out
-
-
-def test_without_classes_all_take_turns_and_prefixes_agree(workdir, tmp_path):
-    for num, name in ((3, "few"), (6, "more")):
-        words = ["sample", str(workdir), "--num", str(num), "--out", str(tmp_path / name)]
-        assert cli.main(words) == 0
-    few = {p.name: p.read_bytes() for p in (tmp_path / "few").iterdir()}
-    more = {p.name: p.read_bytes() for p in (tmp_path / "more").iterdir()}
-    assert len(few) == 3 and len(more) == 6
-    assert few.items() <= more.items()
-    assert {name[:6] for name in more} == {"class0", "class1", "class2", "class3"}
-
-
-@pytest.mark.parametrize(
-    ("extra", "size"),
-    [
-        (["--grid", "--classes", "0,2", "--num", "3"], (3 * 66 + 2, 2 * 66 + 2)),
-        (["--interpolate", "0", "5", "--classes", "1"], (9 * 66 + 2, 66 + 2)),
-        (["--attention", "--num", "2"], (4 * 132 + 4, 2 * 132 + 4)),
-    ],
-)
-def test_sheets(workdir, tmp_path, extra, size):
-    out = tmp_path / "sheet.png"
-    assert cli.main(["sample", str(workdir), *extra, "--out", str(out)]) == 0
-    with Image.open(out) as sheet:
-        assert sheet.size == size
-
-
-@pytest.mark.parametrize(
-    ("extra", "facts"),
-    [
-        (["--classes", "7"], ["'7'", "0 … 3", "hue0, hue1"]),
-        (["--classes", "cat"], ["'cat'", "hue0, hue1"]),
-        (["--num", "0"], ["--num 0", ">= 1"]),
-        (["--truncation", "2"], ["2.0", "(0, 1]"]),
-        (["--seed", "-1"], ["--seed -1", "4294967295"]),
-        (["--seed", "4294967296"], ["--seed 4294967296", "4294967295"]),
-        (["--interpolate", "0", "4294967296"], ["--interpolate 4294967296", "4294967295"]),
-        (["--interpolate", "-1", "0"], ["--interpolate -1", "4294967295"]),
-    ],
-)
-def test_mistakes_end_in_2(workdir, tmp_path, capsys, extra, facts):
-    assert cli.main(["sample", str(workdir), *extra, "--out", str(tmp_path / "o")]) == 2
-    text = capsys.readouterr().err
-    assert all(fact in text for fact in facts) and not (tmp_path / "o").exists()
-
-
-@pytest.mark.parametrize(
-    ("extra", "name", "says"),
-    [
-        ([], "three.png", "--grid"),
-        (["--grid"], "three.jpg", ".png"),
-        ([], "three.npz", "folder"),
-    ],
-)
-def test_no_folder_is_called_like_a_picture(workdir, tmp_path, capsys, extra, name, says):
-    out = tmp_path / name
-    words = ["sample", str(workdir), *extra, "--num", "1", "--out"]
-    assert cli.main([*words, str(out)]) == 2
-    assert says in capsys.readouterr().err and not out.exists()
-    out.mkdir()
-    assert cli.main([*words, str(out)]) == 0
-
-
-@pytest.mark.parametrize("extra", [[], ["--grid"]])
-def test_a_place_that_cannot_be_written_to_is_named(workdir, tmp_path, capsys, extra):
-    (tmp_path / "file").touch()
-    for out in (tmp_path / "file" / "deeper", tmp_path / "file", Path("/proc/nowhere")):
-        assert cli.main(["sample", str(workdir), *extra, "--num", "1", "--out", str(out)]) == 2
-        error = capsys.readouterr().err.splitlines()
-        assert len(error) == 1 and str(out) in error[0]
 
 
 def test_classes_may_have_spaces_between(source):
@@ -232,9 +136,9 @@ def test_a_missing_step_lists_what_there_is(workdir, tmp_path, capsys):
 
 def test_interpolation_keeps_its_ends_and_its_length():
     begin, end = np.array([3.0, 0.0]), np.array([0.0, 1.0])
-    np.testing.assert_allclose(pictures.slerp(begin, end, 0.0), begin)
-    np.testing.assert_allclose(pictures.slerp(begin, end, 1.0), end, atol=1e-12)
-    middle = pictures.slerp(begin, end, 0.5)
+    np.testing.assert_allclose(interpolation.slerp(begin, end, 0.0), begin)
+    np.testing.assert_allclose(interpolation.slerp(begin, end, 1.0), end, atol=1e-12)
+    middle = interpolation.slerp(begin, end, 0.5)
     assert np.linalg.norm(middle) == pytest.approx(2)
     assert middle[0] == pytest.approx(middle[1])
 
@@ -259,4 +163,15 @@ def test_no_attention_no_maps(tmp_path, capsys):
     with pytest.raises(ConfigError):
         load(path).find(["0"])
     assert cli.main(["sample", str(path), "--num", "2", "--out", str(tmp_path / "o")]) == 0
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["000000.png", "000001.png"]
+    assert sorted(p.name for p in (tmp_path / "o").glob("*.png")) == ["000000.png", "000001.png"]
+    words = ["sample", str(path), "--folders", "--out", str(tmp_path / "f")]
+    assert cli.main(words) == 2 and "unconditional" in capsys.readouterr().err
+
+
+def test_an_interpolation_between_classes_ends_at_the_images_that_sample_draws(source):
+    row = source.interpolate((0, "hue1"), (5, 3), steps=5)
+    ends = source.sample(labels=[1, 3], indices=[0, 5]).astype(int)
+    assert np.abs(row[[0, -1]].astype(int) - ends).max() <= 1  # blended classes round elsewhere
+    assert len(np.unique(row.reshape(5, -1), axis=0)) == 5
+    with pytest.raises(ConfigError):
+        source.interpolate((0, None), (1, None))
