@@ -68,7 +68,7 @@ def test_losses_over_the_global_batch_agree_with_torch_on_1_and_4_devices(loss, 
     value.backward()
     for count in (1, 4):
         found, gradient = on_devices(loss, count)
-        assert float(found) == pytest.approx(float(value), rel=1e-5)
+        assert float(found) == pytest.approx(float(value.detach()), rel=1e-5)
         np.testing.assert_allclose(gradient, e.grad, atol=1e-6)
 
 
