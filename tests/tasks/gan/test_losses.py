@@ -6,9 +6,22 @@ import numpy as np
 import pytest
 
 from sagan.config import ConfigError
+from sagan.parallel.devices import AXIS
 from sagan.tasks.gan.losses import LOSSES, GanLoss, find
 
 HINGE = LOSSES["hinge"]
+
+
+def on_devices(loss, count=1):
+    """A loss of logits that are split over some devices, averaged over them."""
+
+    def whole(real, fake):
+        parts = [x.reshape(count, -1) for x in (real, fake)]
+        return jax.vmap(loss, axis_name=AXIS)(*parts).mean()
+
+    return whole
+
+
 REAL, FAKE = jnp.array([2.0, -0.5, 0.3]), jnp.array([-1.5, 0.7, 0.1])
 
 
@@ -27,16 +40,52 @@ def test_losses_agree_with_torch():
     real, fake = torch.tensor(np.asarray(REAL)), torch.tensor(np.asarray(FAKE))
     one, zero = torch.ones(3), torch.zeros(3)
     bce, mse = functional.binary_cross_entropy_with_logits, functional.mse_loss
-    expected = {
+    cases = {
         "hinge": ((1 - real).clamp(0).mean() + (1 + fake).clamp(0).mean(), -fake.mean()),
         "non_saturating": (bce(real, one) + bce(fake, zero), bce(fake, one)),
         "wasserstein": (fake.mean() - real.mean(), -fake.mean()),
         "least_squares": (mse(real, one) / 2 + mse(fake, zero) / 2, mse(fake, one) / 2),
+        "logistic": (bce(real, one) + bce(fake, zero), -fake.mean()),
+        "hinge_san": ((1 - real).clamp(0).mean() + (1 + fake).clamp(0).mean(), -fake.mean()),
+        "rpgan": (bce(real - fake, one), bce(fake - real, one)),
+        "relativistic_average_hinge": (
+            (1 - (real - fake.mean())).clamp(0).mean() / 2
+            + (1 + (fake - real.mean())).clamp(0).mean() / 2,
+            (1 - (fake - real.mean())).clamp(0).mean() / 2
+            + (1 + (real - fake.mean())).clamp(0).mean() / 2,
+        ),
     }
-    assert set(expected) == set(LOSSES)
-    for name, (d, g) in expected.items():
-        assert float(LOSSES[name].discriminator(REAL, FAKE)) == pytest.approx(float(d), rel=1e-5)
-        assert float(LOSSES[name].generator(None, FAKE)) == pytest.approx(float(g), rel=1e-5)
+    assert set(cases) == set(LOSSES)
+    for name, values in cases.items():
+        for loss, theirs in zip(LOSSES[name][:2], values, strict=True):
+            ours, gradients = jax.value_and_grad(on_devices(loss), (0, 1))(REAL, FAKE)
+            assert float(ours) == pytest.approx(theirs.item(), rel=1e-5)
+            expected = torch.autograd.grad(
+                theirs, (real, fake), allow_unused=True, retain_graph=True
+            )
+            for a, b in zip(gradients, expected, strict=True):
+                np.testing.assert_allclose(a, 0 if b is None else b, atol=1e-6)
+
+
+def test_rpgan_values_and_its_blindness_to_a_shift():
+    loss, real, fake = LOSSES["rpgan"], jnp.array([1.0, 2.0]), jnp.array([0.0, -1.0])
+    for shift in (0.0, 3.0):
+        assert float(loss.discriminator(real + shift, fake + shift)) == pytest.approx(
+            0.180925, abs=1e-6
+        )
+        assert float(loss.generator(real + shift, fake + shift)) == pytest.approx(
+            2.180925, abs=1e-6
+        )
+
+
+def test_relativistic_averages_are_those_of_all_devices():
+    loss = LOSSES["relativistic_average_hinge"].discriminator
+    one = jax.grad(on_devices(loss), (0, 1))(REAL, FAKE)
+    three = jax.grad(on_devices(loss, 3), (0, 1))(REAL, FAKE)
+    assert float(on_devices(loss)(REAL, FAKE)) == pytest.approx(
+        float(on_devices(loss, 3)(REAL, FAKE)), rel=1e-6
+    )
+    np.testing.assert_allclose(one, three, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -44,10 +93,11 @@ def test_every_loss_pulls_the_right_way(name):
     """The discriminator wants reals up and fakes down, the generator fakes up."""
     loss = LOSSES[name]
     near = jnp.array([0.1, -0.1])
-    assert np.all(jax.grad(loss.discriminator, 0)(near, near) < 0)
-    assert np.all(jax.grad(loss.discriminator, 1)(near, near)[:1] > 0)
-    assert np.all(jax.grad(loss.generator, 1)(near, near) < 0)
-    assert loss.discriminator(near, near).dtype == jnp.float32
+    d, g = on_devices(loss.discriminator), on_devices(loss.generator)
+    assert np.all(jax.grad(d, 0)(near, near) < 0)
+    assert np.all(jax.grad(d, 1)(near, near)[:1] > 0)
+    assert np.all(jax.grad(g, 1)(near, near) < 0)
+    assert d(near, near).dtype == jnp.float32
 
 
 def test_losses_of_the_generator_do_not_look_at_real_images_unless_they_say_so():

@@ -20,11 +20,67 @@ def linear(a):
 def test_penalties_of_a_linear_discriminator():
     a = jax.random.normal(jax.random.key(0), (4, 4, 3))
     norm = float(jnp.linalg.norm(a))
-    expected = {"r1": norm**2 / 2, "wgan_gp": (norm - 1) ** 2}
-    assert set(expected) == set(PENALTIES)
+    distance = (norm - 1) ** 2
+    expected = {"r1": norm**2 / 2, "r2": norm**2 / 2, "wgan_gp": distance, "dragan": distance}
+    assert {*expected, "r1_r2_fd"} == set(PENALTIES)
     for name, value in expected.items():
         found = float(PENALTIES[name](linear(a), REAL, FAKE, KEYS))
         assert found == pytest.approx(value, rel=1e-5)
+
+
+def test_finite_differences_estimate_r1_and_r2():
+    """Of a linear discriminator the estimate has no bias; its spread is that of chi-squared."""
+    a = jax.random.normal(jax.random.key(0), (4, 4, 3))
+    keys = jax.random.split(jax.random.key(4), 2000)
+    many = Batch(jnp.zeros((2000, 4, 4, 3)), None)
+    found = float(PENALTIES["r1_r2_fd"](linear(a), many, many, keys))
+    assert found == pytest.approx(float((a**2).sum()), rel=0.1)
+
+
+def test_penalties_agree_with_torch_on_a_curved_discriminator():
+    torch = pytest.importorskip("torch")
+    weights = np.asarray(jax.random.normal(jax.random.key(3), (48, 6))) / 5
+
+    def ours(w, name):
+        def discriminate(image, label):
+            return jnp.tanh(image.reshape(len(image), -1) @ w).sum(1)
+
+        return PENALTIES[name](discriminate, REAL, FAKE, KEYS)
+
+    def squared_norms(image, w):
+        x = torch.tensor(np.asarray(image)).requires_grad_()
+        logits = torch.tanh(x.reshape(len(x), -1) @ w).sum()
+        (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
+        return gradient.square().sum((1, 2, 3))
+
+    alpha = np.asarray(jax.vmap(jax.random.uniform)(KEYS))[:, None, None, None]
+    between = alpha * np.asarray(REAL.image) + (1 - alpha) * np.asarray(FAKE.image)
+    expected = {
+        "r1": lambda w: squared_norms(REAL.image, w).mean() / 2,
+        "r2": lambda w: squared_norms(FAKE.image, w).mean() / 2,
+        "wgan_gp": lambda w: (squared_norms(between, w).sqrt() - 1).square().mean(),
+    }
+    for name, theirs in expected.items():
+        w = torch.tensor(weights, requires_grad=True)
+        value = theirs(w)
+        value.backward()
+        found, gradient = jax.value_and_grad(ours)(jnp.asarray(weights), name)
+        assert float(found) == pytest.approx(value.item(), rel=1e-4)
+        np.testing.assert_allclose(gradient, w.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_dragan_looks_near_real_images():
+    """The gradient of |x|^2 / 2 is x itself, so the penalty tells where it was taken."""
+
+    def discriminate(image, label):
+        return (image**2).sum((1, 2, 3)) / 2
+
+    real = Batch(jnp.ones((5, 4, 4, 3)), None)  # without deviation there is no noise
+    value = float(PENALTIES["dragan"](discriminate, real, FAKE, KEYS))
+    assert value == pytest.approx((np.sqrt(48) - 1) ** 2, rel=1e-5)
+    noisy = float(PENALTIES["dragan"](discriminate, REAL, FAKE, KEYS))
+    norms = np.linalg.norm(np.asarray(REAL.image).reshape(5, -1), axis=1)
+    assert noisy != pytest.approx(np.mean((norms - 1) ** 2), rel=1e-3)
 
 
 def test_wgan_gp_looks_between_real_and_fake():
@@ -53,6 +109,10 @@ def test_penalties_show_the_discriminator_the_labels_of_the_images():
     norms = np.asarray(table[labels]) * np.sqrt(size)
     assert float(PENALTIES["r1"](discriminate, real, fake, KEYS)) == pytest.approx(
         np.mean(norms**2) / 2, rel=1e-5
+    )
+    fakes = np.asarray(table[labels[::-1]]) * np.sqrt(size)
+    assert float(PENALTIES["r2"](discriminate, real, fake, KEYS)) == pytest.approx(
+        np.mean(fakes**2) / 2, rel=1e-5
     )
     assert float(PENALTIES["wgan_gp"](discriminate, real, fake, KEYS)) == pytest.approx(
         np.mean((norms - 1) ** 2), rel=1e-5
