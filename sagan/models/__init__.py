@@ -12,11 +12,16 @@ a config whose `num_classes` is a number or None; batch norm takes its statistic
 are flax modules, called as
 
     generator(z (B, z_dim), label (B,) or None, *, train) -> image (B, S, S, 3) in [-1, 1]
-    discriminator(image, label or None, *, train) -> logits (B,), higher = real
+    discriminator(image, label or None, *, train) -> logits (B,), higher = real; or Judged
 
-with float32 outputs. A generator that also takes weights of classes (B, K) as `label`, and blends
-what the classes have learned, can interpolate between classes; `layers/norm.BatchNorm` does. Either
-may have the collection `batch_stats`: it is then called with `apply(variables, ..., train=True,
+with float32 outputs. A discriminator that honours `d_conditioning` and `d_sliced` ends in
+`layers/head.Head`; while training, that returns the NamedTuple `Judged` where those fields ask for
+more than logits. One that always returns plain logits may ignore them: training it with other
+values than the defaults is refused.
+
+A generator that also takes weights of classes (B, K) as `label`, and blends what the classes have
+learned, can interpolate between classes; `layers/norm.BatchNorm` does. Either may have the
+collection `batch_stats`: it is then called with `apply(variables, ..., train=True,
 mutable=["batch_stats"])` while training, and returns the moved statistics as well. Parameters
 called `kernel` or `embedding` are spectrally normalised from outside where the config asks for it;
 see `layers/spectral.py`.
@@ -29,6 +34,7 @@ import flax.linen as nn
 
 from sagan.config import ModelConfig
 from sagan.config.fields import Count, Fraction, Positive
+from sagan.models.layers.head import Conditioning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,13 @@ class GanConfig(ModelConfig):
     spectral_norm_g: bool = True
     # Divide the discriminator's weights by their largest singular values.
     spectral_norm_d: bool = True
+    # How the discriminator uses the labels: a row of sagan.tasks.gan.conditionings.CONDITIONINGS.
+    d_conditioning: Conditioning = "projection"
+    # Length of the embeddings of "contrastive" and "d2d_ce".
+    d_embed_dim: Count = 512
+    # The discriminator's last layer learns its direction apart from its length, for a sliced loss
+    # such as train.loss=hinge_san.
+    d_sliced: bool = False
     # Decay per step of batch norm's running averages.
     batch_norm_decay: Fraction = 0.9
     # Added to batch norm's variance, so that it is never zero.

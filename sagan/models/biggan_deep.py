@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from sagan.config.fields import Count, require
 from sagan.models import Networks
 from sagan.models.layers.conv import Conv, UpConv, average_pool, upsample
+from sagan.models.layers.head import Judged
 from sagan.models.layers.norm import ClassTable, Condition
 from sagan.models.layers.parts import (
     INITIALIZERS,
@@ -212,8 +213,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
-    ) -> Float[Array, " B"]:
-        del train  # no batch statistics in the discriminator
+    ) -> Float[Array, " B"] | Judged:
         config, layers = self.config, self.layers
         first, *stages = (config.d_channels * multiple for multiple in self.widths.d)
         pending = set(config.discriminator_attention)
@@ -233,11 +233,6 @@ class Discriminator(nn.Module):
                 x = layers.attention(name=f"attention_{size}")(x)
                 pending.remove(size)
         h = nn.relu(x).sum((1, 2), dtype=jnp.float32)  # (B, C); sum, not mean
-        logits = nn.Dense(1, kernel_init=layers.kernel_init, name="head")(h)[:, 0]
-        if config.num_classes is None:
-            return logits
-        assert isinstance(config.num_classes, int)
-        embed = nn.Embed(
-            config.num_classes, h.shape[-1], embedding_init=layers.kernel_init, name="projection"
-        )
-        return logits + (h * embed(label)).sum(-1)
+        head = layers.head()
+        nn.share_scope(self, head)  # its layers belong to this module
+        return head(h, label, train=train)

@@ -17,6 +17,7 @@ from sagan.config import ConfigError
 from sagan.config.fields import Count
 from sagan.models import Networks
 from sagan.models.layers.conv import Conv
+from sagan.models.layers.head import Judged
 from sagan.models.layers.norm import Condition
 from sagan.models.layers.parts import (
     INITIALIZERS,
@@ -150,9 +151,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Returns a logit for each image. With classes, the label's embedding projects its features.
+    """Returns a logit for each image, or what its conditioning needs; see `Head`.
 
-    Source: SAGAN, released `discriminator.py`; Miyato & Koyama (arXiv:1802.05637), Eq. 3.
+    Source: SAGAN, released `discriminator.py`.
     """
 
     config: Config
@@ -162,8 +163,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B S S 3"], label: Int[Array, " B"] | None, *, train: bool
-    ) -> Float[Array, " B"]:
-        del train  # no batch statistics in the discriminator
+    ) -> Float[Array, " B"] | Judged:
         config = self.config
         widths, layers = self.widths, self.layers
         pending = set(config.discriminator_attention)
@@ -185,12 +185,6 @@ class Discriminator(nn.Module):
                 x = layers.attention(name=f"attention_{size}")(x)
                 pending.remove(size)
         h = nn.relu(x).sum((1, 2), dtype=jnp.float32)  # (B, C); sum, not mean
-        logits = nn.Dense(1, kernel_init=layers.kernel_init, name="head")(h)[:, 0]
-        if config.num_classes is None:
-            return logits
-        assert isinstance(config.num_classes, int)
-        # Initialised like the other layers; the default of nn.Embed has another scale.
-        embed = nn.Embed(
-            config.num_classes, h.shape[-1], embedding_init=layers.kernel_init, name="projection"
-        )
-        return logits + (h * embed(label)).sum(-1)
+        head = layers.head()
+        nn.share_scope(self, head)  # its layers belong to this module
+        return head(h, label, train=train)

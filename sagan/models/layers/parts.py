@@ -12,6 +12,7 @@ from sagan.config import ConfigError
 from sagan.config.fields import require
 from sagan.models import GanConfig
 from sagan.models.layers.attention import SelfAttention
+from sagan.models.layers.head import Head
 from sagan.models.layers.local_attention import check_block
 from sagan.models.layers.norm import BatchNorm
 from sagan.parallel import platform as hardware
@@ -98,12 +99,14 @@ class Parts(NamedTuple):
       conv: makes a layer of a class of `conv.py`, as `conv(UpConv, features, name=...)`.
       norm: makes a BatchNorm, as `norm(num_classes, name=...)`.
       attention: makes a SelfAttention, as `attention(name=...)`.
+      head: makes the last layer of the discriminator, as `head()`.
       kernel_init: of all kernels and tables.
     """
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
+    head: Callable[..., nn.Module]
     kernel_init: Initializer
 
 
@@ -140,7 +143,16 @@ def parts(
         dtype=dtype,
         kernel_init=kernel_init,
     )
-    return Parts(conv, norm, attention, kernel_init)
+    assert not isinstance(config.num_classes, str)
+    head = partial(
+        Head,
+        config.num_classes,
+        config.d_conditioning,
+        kernel_init,
+        config.d_sliced,
+        config.d_embed_dim,
+    )
+    return Parts(conv, norm, attention, head, kernel_init)
 
 
 def first_of_each_size(maps: list[tuple[int, int]]) -> dict[int, int]:
