@@ -56,7 +56,8 @@ def test_parameter_counts_are_those_of_the_released_networks(size, classes, atte
 @pytest.mark.parametrize("size", [8, 10, 16, 24, 32, 64, 96, 128, 256, 448, 512])
 @pytest.mark.parametrize("classes", [None, 5])
 def test_every_size_makes_images_and_logits(size, classes):
-    first, widths = sagan.widths_of(size)
+    widths = sagan.WIDTHS[size]
+    first = sagan.first_side(size, widths)
     config = sagan.Config(
         image_size=size,
         num_classes=classes,

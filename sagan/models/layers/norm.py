@@ -80,8 +80,28 @@ class BatchNorm(nn.Module):
         tables = (self.param("scale", ones, shape), self.param("bias", zeros, shape))
         if classes is None:
             return tables[0][None], tables[1][None]
-        if condition is not None and condition.ndim == 2:
-            exact = jax.lax.Precision.HIGHEST
-            gain, bias = (jnp.matmul(condition, table, precision=exact) for table in tables)
-            return gain, bias
-        return tables[0][condition], tables[1][condition]
+        return rows(tables[0], condition), rows(tables[1], condition)
+
+
+class ClassTable(nn.Module):
+    """A learned vector for each class, or the mean of vectors by weights of classes (B, K).
+
+    The parameter is called `table`, so it is not spectrally normalised.
+    """
+
+    num_classes: int
+    features: int
+    init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, condition: Int[Array, " B"] | Float[Array, "B K"]) -> Float[Array, "B F"]:
+        return rows(self.param("table", self.init, (self.num_classes, self.features)), condition)
+
+
+def rows(
+    table: Float[Array, "K C"], condition: Int[Array, " B"] | Float[Array, "B K"]
+) -> Float[Array, "B C"]:
+    """Returns a table's row for each class, or the sum of rows by weights of classes."""
+    if condition.ndim == 2:
+        return jnp.matmul(condition, table, precision=jax.lax.Precision.HIGHEST)
+    return table[condition]

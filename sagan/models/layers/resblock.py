@@ -43,27 +43,33 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Two 3x3 convolutions and a skip of the same input, both halved in size if `down`.
 
-    The skip takes x, not ReLU(x). It has a 1x1 convolution where the size or the number of channels
-    changes. That commutes with the pooling, so it is done after it.
+    The skip has a 1x1 convolution where the size or the number of channels changes. That commutes
+    with the pooling, so it is done after it.
 
     Attributes:
-      features: output and hidden channels.
+      features: output channels.
       down: halve H and W by 2x2 average pooling.
       first: the input is an image, so there is no ReLU before the first convolution.
       conv: as in `GeneratorBlock`.
+      hidden: channels between the two convolutions; None: as many as the output.
+      relu_skip: the skip takes ReLU(x) instead of x, but in the first block.
 
-    Source: SAGAN's released discriminator; Miyato & Koyama (arXiv:1802.05637), Fig. 14.
+    Source: SAGAN's released discriminator; Miyato & Koyama (arXiv:1802.05637), Fig. 14. The skip of
+      ReLU(x) is StudioGAN's, whose ReLU overwrites x.
     """
 
     features: int
     down: bool
     conv: Callable[..., nn.Module]
     first: bool = False
+    hidden: int | None = None
+    relu_skip: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
         h = x if self.first else nn.relu(x)
-        h = nn.relu(self.conv(Conv, self.features, 3, name="conv1")(h))
+        x = h if self.relu_skip else x
+        h = nn.relu(self.conv(Conv, self.hidden or self.features, 3, name="conv1")(h))
         if self.down:
             h = self.conv(ConvPool, self.features, name="conv2")(h)
             skip = average_pool(x)
