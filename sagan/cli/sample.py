@@ -59,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:
         attention=points,
     )
     config = checkpoint.read_config(args.workdir)
+    tasks.require_verb(config, "sample")
     step = checkpoints.pick_step(args.workdir, config, args.step)
     sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
     files = pictures.write(sampler, request)
