@@ -126,8 +126,8 @@ class Captioner(nn.Module):
 
     def embed(self, words: Int[Array, "*n"], first: bool | Array) -> Float[Array, "*n M"]:
         """Returns the vectors of words; zeros for what stands before the first word."""
-        vectors = self.words(words)
-        return jnp.where(jnp.expand_dims(jnp.asarray(first), -1), 0.0, vectors)
+        first = jnp.asarray(first)
+        return jnp.where(first[..., None] if first.ndim else first, 0.0, self.words(words))
 
     def attend(self, places: Float[Array, "B L A"], memory: Memory) -> Float[Array, "B L"]:
         """Returns the weights alpha of the places, which sum to 1."""

@@ -76,7 +76,7 @@ def search(
         memory = call("remember", word, memory, z)
         logits = call("read_out", word, memory.h, z).at[:, UNKNOWN].set(_NEVER)
         log_p = jax.nn.log_softmax(logits).reshape(count, beam, -1)
-        only_end = jnp.where(jnp.arange(log_p.shape[-1]) == END, 0.0, _NEVER)
+        only_end = jnp.where(jnp.arange(log_p.shape[-1]) == END, 0.0, _NEVER)[None, None]
         must_end = jnp.where(t == length - 1, only_end, 0.0)
         log_p = jnp.where(beams.ended[..., None], only_end, log_p + must_end)
         total = (beams.log_p[..., None] + log_p).reshape(count, -1)
@@ -99,7 +99,7 @@ def search(
         jnp.zeros((count, beam), jnp.int32),
         jnp.full((count, beam, length), END, jnp.int32),
         jnp.zeros((count, beam, length, annotations.shape[1])),
-        jnp.where(jnp.arange(beam) == 0, 0.0, _NEVER) * jnp.ones((count, 1)),
+        jnp.zeros((count, beam)).at[:, 1:].set(_NEVER),
         jnp.zeros((count, beam), bool),
     )
     beams, _ = jax.lax.scan(step, beams, jnp.arange(length))
