@@ -97,6 +97,7 @@ def _run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
         )
     config = checkpoint.read_config(args.workdir)
+    tasks.require_verb(config, "sample")
     step = checkpoints.pick_step(args.workdir, config, args.step)
     sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
     if args.list_classes or request is None:

@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     from sagan import data
     from sagan.data import decoded
 
-    if args.dry_run and config.model.num_classes != "data":
+    if args.dry_run and "data" not in vars(config.model).values():
         data.check_name(config.data)
         return _describe(config)
     source = data.load(config.data, config.model.image_size)

@@ -18,6 +18,7 @@ _FOLDERS = {
     "models": "sagan.models",
     "data": "sagan.data.sources",
     "features": "sagan.evaluation.features",
+    "encoders": "sagan.tasks.captioning.encoders",
     "metrics": "sagan.evaluation.metrics",
 }
 _MUST_DEFINE = {
@@ -25,6 +26,7 @@ _MUST_DEFINE = {
     "models": ("Config", "build", "check"),
     "data": ("load",),
     "features": ("load",),
+    "encoders": ("grid", "init", "load", "annotate"),
 }
 Row = TypeVar("Row")
 
@@ -46,7 +48,7 @@ def load(kind: str, name: str, *, field: str) -> ModuleType:
     """Imports the module that `name` stands for.
 
     Args:
-      kind: `tasks`, `models`, `data`, `features` or `metrics`.
+      kind: `tasks`, `models`, `data`, `features`, `encoders` or `metrics`.
       name: a file of that kind's folder, or the name of a module elsewhere.
       field: the config key that held the name, for the error.
 

@@ -42,6 +42,10 @@ class DataConfig:
     flip: bool = False
     # Move each image by a random number of pixels, up to this many, repeating its edges.
     shift_px: CountOrZero = 0
+    # Words that occur less often in the training captions are unknown.
+    min_word_count: Count = 5
+    # Captions are cut after this many words.
+    max_words: Count = 30
     # Datasets of up to this many bytes are kept in the memory of the device.
     resident_bytes: int = 4 << 30
     # Processes that decode images of larger datasets.

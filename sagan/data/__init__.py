@@ -14,8 +14,8 @@ to one in a thousand (`unreadable.py`), while scoring refuses any.
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypedDict, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -24,10 +24,11 @@ from sagan.config.fields import closest
 
 
 class Example(TypedDict):
-    """`image`: uint8 (S, S, 3), RGB; `label`: 0 … K - 1."""
+    """`image`: uint8 (S, S, 3), RGB; `label`: 0 … K - 1; `fields`: what else is declared."""
 
     image: np.ndarray
     label: int
+    fields: NotRequired[Mapping[str, np.ndarray]]
 
 
 @runtime_checkable
@@ -39,7 +40,9 @@ class Source(Protocol):
       key: names the content in caches; it must change whenever the content does.
 
     It may also have `notes` (see `tell`), `contents` (see `contents.py`), and `held_out`: the name
-    of a split of the same set that its images are held against in tables of scores.
+    of a split of the same set that its images are held against in tables of scores. Where examples
+    have more arrays than image and label, `fields` holds the shape and dtype of each by its name.
+    A source with captions also has `vocabulary`; see `captions.py`.
     """
 
     class_names: tuple[str, ...]
@@ -93,11 +96,41 @@ def tell(source: Source) -> None:
         _tell_once(note)
 
 
+Fields = Mapping[str, tuple[tuple[int, ...], np.dtype]]  # shape and dtype of one example's arrays
+
+
+def fields_of(source: Source) -> Fields:
+    """Returns what arrays the examples of a source have beside image and label; often none."""
+    return getattr(source, "fields", {})
+
+
+def vocabulary_of(source: Source) -> tuple[str, ...]:
+    """Returns the words that the numbers in a source's captions stand for; () if it has none."""
+    return tuple(getattr(source, "vocabulary", ()))
+
+
 def read(source: Source, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Reads examples: images uint8 (N, S, S, 3) and labels int32 (N,)."""
+    images, labels, _ = read_all(source, indices)
+    return images, labels
+
+
+def read_all(
+    source: Source, indices: Sequence[int] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Reads examples as `read`, and each of the arrays that the source declares, (N, …)."""
     examples = [source[int(i)] for i in indices]
     images = np.stack([example["image"] for example in examples])
-    return images, np.array([example["label"] for example in examples], np.int32)
+    labels = np.array([example["label"] for example in examples], np.int32)
+    fields = {
+        name: np.stack([field(example, name) for example in examples]) for name in fields_of(source)
+    }
+    return images, labels, fields
+
+
+def field(example: Example, name: str) -> np.ndarray:
+    """Returns an array that the example's source declares."""
+    return example.get("fields", {})[name]
 
 
 def resolve(config: Config, source: Source) -> Config:
@@ -119,8 +152,26 @@ def resolve(config: Config, source: Source) -> Config:
             f"{config.data.name} has {len(source)} images, "
             f"fewer than train.batch_size={config.train.batch_size}"
         )
-    model = dataclasses.replace(config.model, num_classes=wanted)
+    changes: dict[str, Any] = {"num_classes": wanted}
+    if hasattr(config.model, "vocabulary_size"):
+        changes |= _of_captions(config, source)
+    model = dataclasses.replace(config.model, **changes)
     return dataclasses.replace(config, model=model)
+
+
+def _of_captions(config: Config, source: Source) -> dict[str, int]:
+    """Returns the model's fields that captions decide. Raises: ConfigError if they differ."""
+    if "captions" not in fields_of(source):
+        raise ConfigError(f"data.name={config.data.name} has no captions to learn from")
+    (_, length), _ = fields_of(source)["captions"]
+    found = {"vocabulary_size": len(vocabulary_of(source)), "max_words": length - 1}
+    for name, number in found.items():
+        wanted = getattr(config.model, name)
+        if wanted not in ("data", number):
+            raise ConfigError(
+                f"model.{name}={wanted}, but for the captions of {config.data.name} it is {number}"
+            )
+    return found
 
 
 def held_out(split: str, known: Iterable[str]) -> str | None:

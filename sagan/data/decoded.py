@@ -4,12 +4,21 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from sagan.config import ConfigError
-from sagan.data import Example, Source, contents, unreadable
+from sagan.data import (
+    Example,
+    Source,
+    contents,
+    field,
+    fields_of,
+    unreadable,
+    vocabulary_of,
+)
 from sagan.files import cache
 from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
@@ -22,21 +31,29 @@ _PROGRESS_IMAGES = 500
 class DecodedSource:
     """A source that has decoded all its images: uint8 `images` (N, S, S, 3), `labels` (N,).
 
+    Its `values` are the arrays of its fields, (N, …) by name.
+
     Raises: ConfigError if more images are unreadable than a training set may have, or a label is
       not one of the classes.
     """
 
     def __init__(self, source: Source, image_size: int):
         self.class_names, self.key = source.class_names, source.key
+        self.fields, self.vocabulary = fields_of(source), vocabulary_of(source)
         self.contents = contents.of(source)
-        self.images, self.labels, bad = _decode(source, image_size, tolerant=True)
+        found, bad = _decode(source, image_size, tolerant=True)
+        self.images, self.labels, self.values = found
         unreadable.report(bad, len(source))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
-        return {"image": np.asarray(self.images[index]), "label": int(self.labels[index])}
+        return {
+            "image": np.asarray(self.images[index]),
+            "label": int(self.labels[index]),
+            "fields": {name: values[index] for name, values in self.values.items()},
+        }
 
 
 def decode_up_to(source: Source, image_size: int, max_bytes: int) -> Source:
@@ -63,53 +80,69 @@ def arrays(
 
     Raises: ConfigError if an image cannot be read, or a label is not one of the source's classes.
     """
-    images, labels, bad = _decode(source, image_size, tolerant=False)
+    found, bad = _decode(source, image_size, tolerant=False)
     if bad:  # the cache was filled by a training run, which tolerates a few
         raise BadImage(bad[min(bad)])
-    return images, labels
+    return found.images, found.labels
 
 
-def _decode(
-    source: Source, image_size: int, *, tolerant: bool
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Returns images, labels, and why each image that was replaced could not be read."""
+class _Arrays(NamedTuple):
+    """All examples of a source; `values` holds its fields."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    values: dict[str, np.ndarray]
+
+    @classmethod
+    def around(cls, images: np.ndarray, source: Source) -> "_Arrays":
+        """Makes room for the labels and fields that go with `images`."""
+        values = {
+            name: np.empty((len(source), *shape), dtype)
+            for name, (shape, dtype) in fields_of(source).items()
+        }
+        return cls(images, np.empty(len(source), np.int32), values)
+
+
+def _decode(source: Source, image_size: int, *, tolerant: bool) -> tuple[_Arrays, dict[int, str]]:
+    """Returns all examples, and why each image that was replaced could not be read."""
     shape = (len(source), image_size, image_size, 3)
     if len(source) <= MIN_CACHED_IMAGES:
-        images, labels = np.empty(shape, np.uint8), np.empty(len(source), np.int32)
-        return images, labels, _fill(source, images, labels, tolerant)
-    folder = cache.folder() / "data"
-    image_file, label_file, bad_file = (
-        folder / f"{source.key}.{name}" for name in ("images.npy", "labels.npy", "bad.json")
-    )
-    if not (image_file.exists() and label_file.exists()):
-        _write_cache(source, shape, image_file, label_file, bad_file, tolerant)
+        found = _Arrays.around(np.empty(shape, np.uint8), source)
+        return found, _fill(source, found, tolerant)
+    folder, names = cache.folder() / "data", ("labels", *fields_of(source))
+    image_file, bad_file = (folder / f"{source.key}.{name}" for name in ("images.npy", "bad.json"))
+    other_files = {name: folder / f"{source.key}.{name}.npy" for name in names}
+    if not all(file.exists() for file in (image_file, *other_files.values())):
+        _write_cache(source, shape, image_file, other_files, bad_file, tolerant)
     images = np.load(image_file, mmap_mode="r", allow_pickle=False)
-    labels = np.load(label_file, allow_pickle=False)
-    if images.shape != shape or labels.shape != shape[:1]:
+    values = {name: np.load(file, allow_pickle=False) for name, file in other_files.items()}
+    if images.shape != shape or any(len(value) != len(source) for value in values.values()):
         raise ConfigError(
             f"{image_file} holds {images.shape} instead of {shape}; remove it to decode again"
         )
-    return images, labels, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
+    found = _Arrays(images, values.pop("labels"), values)
+    return found, dict(json.loads(bad_file.read_text())) if bad_file.exists() else {}
 
 
 def _write_cache(
     source: Source,
     shape: tuple[int, ...],
     image_file: Path,
-    label_file: Path,
+    other_files: dict[str, Path],
     bad_file: Path,
     tolerant: bool,
 ) -> None:
-    """Decodes into temporary files. Images are renamed last, so that a reader finds all three."""
+    """Decodes into temporary files. Images are renamed last, so that a reader finds them all."""
     temporary = temporary_path(image_file)
     images = _preallocate(temporary, shape)
-    labels = np.empty(len(source), np.int32)
+    found = _Arrays.around(images, source)
     try:
-        bad = _fill(source, images, labels, tolerant)
+        bad = _fill(source, found, tolerant)
         images.flush()
         replace_text(bad_file, json.dumps(sorted(bad.items())))
-        with replacing(label_file) as file:
-            np.save(file, labels)
+        for name, values in {"labels": found.labels, **found.values}.items():
+            with replacing(other_files[name]) as file:
+                np.save(file, values)
         temporary.replace(image_file)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -139,7 +172,7 @@ def _preallocate(file: Path, shape: tuple[int, ...]) -> np.memmap:
     return images
 
 
-def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool) -> dict[int, str]:
+def _fill(source: Source, found: _Arrays, tolerant: bool) -> dict[int, str]:
     """Reads every image; if `tolerant`, the next readable one replaces an unreadable one.
 
     Returns: why each unreadable image cannot be read.
@@ -149,7 +182,9 @@ def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool
     for index in range(len(source)):
         try:
             example = source[index]
-            images[index], labels[index] = example["image"], example["label"]
+            found.images[index], found.labels[index] = example["image"], example["label"]
+            for name, values in found.values.items():
+                values[index] = field(example, name)
         except BadImage as error:
             if not tolerant:
                 raise
@@ -163,8 +198,9 @@ def _fill(source: Source, images: np.ndarray, labels: np.ndarray, tolerant: bool
         replacement = index
         while replacement in bad:
             replacement = (replacement + 1) % len(source)
-        images[index], labels[index] = images[replacement], labels[replacement]
-    check_labels(source, labels)
+        for values in (found.images, found.labels, *found.values.values()):
+            values[index] = values[replacement]
+    check_labels(source, found.labels)
     return bad
 
 

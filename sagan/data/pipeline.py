@@ -8,7 +8,7 @@ So resuming needs no iterator state, and any number of processes reads the same 
 import dataclasses
 import functools
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -53,10 +53,11 @@ class Feed:
 
 
 class Batch(NamedTuple):
-    """Real images in [-1, 1], and their labels (None if unconditional)."""
+    """Real images in [-1, 1], their labels (None if unconditional), and the source's fields."""
 
     image: Float[Array, "*lead S S 3"]
     label: Int[Array, "*lead"] | None
+    fields: Mapping[str, Array] = {}
 
 
 def order(seed: int, num_images: int, first: int, count: int) -> Int[np.ndarray, " count"]:
@@ -94,7 +95,7 @@ class Pipeline:
 
     Attributes:
       resident: whether the whole set is stored on the devices.
-      data: images and labels of a resident set, which the program gets at each call; else ().
+      data: what a resident set holds, which the program gets at each call; else ().
 
     Args:
       source: the images. Sets of up to `data.resident_bytes` are stored on the devices. Larger ones
@@ -110,10 +111,12 @@ class Pipeline:
         self._part = slice(begin, begin + per_device * devices.local_count)
         self._feed, self._devices, self._num_images = feed, devices, len(source)
         source = decoded.decode_up_to(source, feed.image_size, feed.data.resident_bytes)
+        self._fields = data.fields_of(source)
         self.resident = isinstance(source, decoded.DecodedSource)
         self.data: Any = ()
         if isinstance(source, decoded.DecodedSource):
-            self.data = devices.replicate({"image": source.images, "label": source.labels})
+            whole = {"image": source.images, "label": source.labels, "fields": source.values}
+            self.data = devices.replicate(whole)
 
     def abstract(self, num_steps: int) -> Any:
         """Returns shapes, dtypes and shardings of what `batches` yields for `num_steps` steps."""
@@ -126,8 +129,12 @@ class Pipeline:
             parts = {
                 "image": jax.ShapeDtypeStruct((*shape, size, size, 3), np.uint8),
                 "label": jax.ShapeDtypeStruct(shape, np.int32),
+                "fields": {
+                    name: jax.ShapeDtypeStruct((*shape, *each), dtype)
+                    for name, (each, dtype) in self._fields.items()
+                },
             }
-        return {k: self._devices.abstract_shard(x, self.BATCH_AXIS) for k, x in parts.items()}
+        return jax.tree.map(lambda x: self._devices.abstract_shard(x, self.BATCH_AXIS), parts)
 
     def batches(self, dispatches: Iterable[tuple[int, int]]) -> Iterator[Any]:
         """Yields the batches of each dispatch, with axes (steps, batches of a step, batch, …).
@@ -171,11 +178,12 @@ class _Reader:
             self._source = unreadable.Tolerant(source)
         first_step, num_steps = map(int, dispatch)
         indices = dispatch_indices(self._feed, self._num_images, first_step, num_steps, self._part)
-        images, labels = data.read(self._source, indices.ravel())
+        images, labels, fields = data.read_all(self._source, indices.ravel())
         decoded.check_labels(self._source, labels)
         return {
             "image": images.reshape(*indices.shape, *images.shape[1:]),
             "label": labels.reshape(indices.shape),
+            "fields": {k: x.reshape(*indices.shape, *x.shape[1:]) for k, x in fields.items()},
             "bad": unreadable.pack(self._source.bad),
         }
 
@@ -220,13 +228,15 @@ def decode(
       keys: one per image, (batches, B); random augmentation depends on nothing else.
     """
     if "index" in batch:
-        images, labels = whole["image"][batch["index"]], whole["label"][batch["index"]]
+        index = batch["index"]
+        images, labels = whole["image"][index], whole["label"][index]
+        fields = {name: values[index] for name, values in whole.get("fields", {}).items()}
     else:
-        images, labels = batch["image"], batch["label"]
+        images, labels, fields = batch["image"], batch["label"], batch.get("fields", {})
     if config.flip or config.shift_px:
         images = jax.vmap(jax.vmap(functools.partial(_augment, config)))(images, keys)
     image = images.astype(jnp.float32) * (2 / 255) - 1
-    return Batch(image, labels if labelled else None)
+    return Batch(image, labels if labelled else None, fields)
 
 
 def _augment(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sagan.config import ConfigError
-from sagan.data import Example, Source
+from sagan.data import Example, Source, fields_of
 from sagan.files.images import BadImage
 
 ALLOWED_SHARE = 0.001  # of a training set
@@ -31,6 +31,7 @@ class Tolerant:
 
     def __init__(self, source: Source):
         self.class_names, self.key = source.class_names, source.key
+        self.fields = fields_of(source)
         self.bad: dict[int, str] = {}
         self._source = source
 

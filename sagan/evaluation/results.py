@@ -171,7 +171,6 @@ def best_step(workdir: Path, config: Config) -> int:
     Raises: ConfigError if no step has such a score.
     """
     name = config.eval.best_metric
-    (metric,) = find([name])
     found = read_all(workdir)
     keyed = {step: (_main_key(name, result), result) for step, result in found.items()}
     keyed = {
@@ -192,7 +191,10 @@ def best_step(workdir: Path, config: Config) -> int:
         for step, (other, result) in keyed.items()
         if other == key and not protocol.differences(result["protocol"], newest["protocol"])
     }
-    pick = max if metric.higher_is_better else min
+    higher = newest.get("higher_is_better")  # where a task has metrics of its own
+    if higher is None:
+        higher = find([name])[0].higher_is_better
+    pick = max if higher else min
     return pick(values, key=lambda step: values[step])
 
 

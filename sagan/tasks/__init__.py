@@ -6,19 +6,20 @@ know nothing of the networks inside. A task's module defines
     check(config) -> None                   # raises ConfigError; needs no device
     build(config, num_devices) -> Task
 
-and may define the sections `optim` and `train` of its configs, as subclasses called `OptimConfig`
+may define `VERB`, the verb of the command line that uses a checkpoint (`sample` if absent), and
+may define the sections `optim` and `train` of its configs, as subclasses called `OptimConfig`
 and `TrainConfig` of those in `sagan.config`. The sections of `gan`, the default task, are there as
 `GanOptimConfig` and `GanTrainConfig`, so that its configs are read without importing the task.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from sagan.config import Config, GuardConfig, plugins
+from sagan.config import Config, ConfigError, GuardConfig, plugins
 from sagan.data import Source
 from sagan.data.pipeline import Batch
 from sagan.evaluation import Sampler, Scorer, ScoreSpec
@@ -101,6 +102,16 @@ class Task(Protocol):
         """Draws the first state from three independent keys."""
         ...
 
+    def pretrained(self, state: State, place: Callable[[Any], Any]) -> State:
+        """Puts weights that were trained elsewhere into a first state; most tasks have none.
+
+        Args:
+          place: puts host arrays where the state is.
+
+        Raises: ConfigError if there are no such weights.
+        """
+        ...
+
     def step(
         self, state: State, batches: Batch, step: Int[Array, ""], key: Key[Array, ""]
     ) -> tuple[State, Scalars]:
@@ -167,6 +178,16 @@ def check(config: Config) -> None:
     Raises: ConfigError if the task does not exist or its sections of the config do not fit.
     """
     plugins.load("tasks", config.task, field="task").check(config)
+
+
+def require_verb(config: Config, verb: str) -> None:
+    """Raises: ConfigError unless `sagan VERB` is what checkpoints of the config's task are for."""
+    module = plugins.load("tasks", config.task, field="task")
+    own = getattr(module, "VERB", "sample")
+    if own != verb:
+        raise ConfigError(
+            f"sagan {verb} cannot use this run, whose task is {config.task}; use sagan {own}"
+        )
 
 
 def build(config: Config, num_devices: int = 1) -> Task:

@@ -215,6 +215,7 @@ class Loop:
             about = {
                 "step": self._step,
                 "class_names": list(parts.class_names),
+                "vocabulary": list(parts.vocabulary),
                 "images": parts.images,
                 "guard": parts.health.memory(self._step),
             }

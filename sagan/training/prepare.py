@@ -41,6 +41,7 @@ class Parts:
     """The parts of a run that the training loop uses.
 
     Attributes:
+      vocabulary: words of the source's captions; () if it has none.
       images: what the run is trained on, from `data.contents`.
       step: number of steps taken by the state that the run starts from.
       score_at_end: score the last checkpoint when training has ended.
@@ -53,6 +54,7 @@ class Parts:
 
     workdir: Path
     class_names: tuple[str, ...]
+    vocabulary: tuple[str, ...]
     images: dict[str, str]
     devices: Devices
     task: Task
@@ -176,16 +178,20 @@ def prepare(
             call = abstract, pipeline.data, pipeline.abstract(first[1])
             compiled = compile_in_background(program, *call)
 
-        start: Any = created.result() if created is not None else restored
+        start: Any = restored
+        if created is not None:
+            start = created.result()
+            start = start._replace(task=task.pretrained(start.task, devices.replicate))
         if origin is not None and step == 0:
             start = _start_from(origin, start, devices, workdir)
         memory = checkpoints.about(step).get("guard") if step else None
         watcher = task.health(config.guard, source, memory)
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
         speed = Speed(config.train.batch_size * task.batches_per_step, hardware)
+        names, words = tuple(source.class_names), data.vocabulary_of(source)
         yield Parts(
-            workdir, tuple(source.class_names), images, devices, task, stop, activity, goodput,
-            watchdog, checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
+            workdir, names, words, images, devices, task, stop, activity, goodput, watchdog,
+            checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
             config.eval.at_end, start, health, speed,
         )  # fmt: skip
 
@@ -208,6 +214,12 @@ def _require_same_images(
 ) -> None:
     """Raises: CheckpointError for other classes; ConfigError for other images, unless allowed."""
     checkpoints.require_classes(step, source.class_names)
+    words = tuple(checkpoints.about(step).get("vocabulary", ()))
+    if words != data.vocabulary_of(source):
+        raise ConfigError(
+            f"step {step} of {workdir} was trained on captions with {len(words)} words, and the "
+            f"captions now have {len(data.vocabulary_of(source))}, or others; restore them"
+        )
     before = checkpoints.about(step).get("images")  # versions before this one did not store it
     changed = contents.changes(before, images) if before is not None else ""
     text = f"the images differ from those that step {step} of {workdir} was trained on: {changed}"

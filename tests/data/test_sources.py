@@ -1,5 +1,7 @@
 """Every source is a table of uint8 images with random access; what each source refuses."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,11 @@ def config_of(folder, request):
         if name == "tfds":
             root = request.getfixturevalue("test_data")
             return DataConfig(name="tfds/cifar10", dir=str(root / "tfds"))
+        if name == "karpathy":
+            entry = {"filename": "cat/0.png", "split": "train", "sentences": [{"tokens": ["cat"]}]}
+            images = [entry, entry | {"filename": "dog/1.jpg"}]
+            (folder / "dataset.json").write_text(json.dumps({"images": images}))
+            return DataConfig(name=name, dir=str(folder), min_word_count=1)
         return DataConfig(name=name, dir=str(folder))
 
     return make
@@ -38,12 +45,12 @@ def config_of(folder, request):
 @pytest.mark.parametrize("name", registry.names("data"))
 def test_contract(name, config_of):
     config = config_of(name)
-    source = data.load(config, 16)
+    source = data.load(config, 32)
     assert len(source) > 0 and len(set(source.class_names)) == len(source.class_names)
-    assert source.key == data.load(config, 16).key != data.load(config, 8).key
+    assert source.key == data.load(config, 32).key != data.load(config, 24).key
     for index in (0, len(source) - 1):
         example, again = source[index], source[index]
-        assert example["image"].shape == (16, 16, 3) and example["image"].dtype == np.uint8
+        assert example["image"].shape == (32, 32, 3) and example["image"].dtype == np.uint8
         assert 0 <= example["label"] < len(source.class_names)
         np.testing.assert_array_equal(example["image"], again["image"])
     pictures, labels = data.read(source, [1, 0])
@@ -104,7 +111,10 @@ def test_a_changed_folder_has_another_key(folder):
     [
         ({"name": "folder"}, ["data.dir"]),
         ({"name": "folder", "dir": "/nowhere"}, ["data.dir=/nowhere"]),
-        ({"name": "cifar"}, ["data.name='cifar'", "digits, folder, synthetic, tfds"]),
+        (
+            {"name": "cifar"},
+            ["data.name='cifar'", "digits, folder, karpathy, scenes, synthetic, tfds"],
+        ),
         ({"name": "no.module"}, ["data.name='no.module'"]),
         ({"name": "digits", "split": "val"}, ["data.split='val'", "train, test, all"]),
         ({"name": "digits", "split": "tests"}, ["data.split='tests'", "did you mean test"]),

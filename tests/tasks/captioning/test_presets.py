@@ -1,0 +1,88 @@
+"""The presets of captioning, and the frozen encoders."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sagan import tasks
+from sagan.config import ConfigError, presets
+from sagan.data.pipeline import Batch
+from sagan.parallel.devices import AXIS
+from sagan.tasks.captioning.encoders import digits, vgg19
+
+NAMES = ["captions", "captions_hard", "flickr8k", "coco_captions"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_keeps_the_shapes_of_the_state(name):
+    config = presets.load(name)
+    if config.model.vocabulary_size == "data":
+        model = dataclasses.replace(config.model, vocabulary_size=1000, max_words=20)
+        config = dataclasses.replace(config, model=model)
+    task, model = tasks.build(config), config.model
+    keys = jax.random.split(jax.random.key(0), 3)
+    state = jax.eval_shape(lambda: task.init(list(keys)))
+    image = jax.ShapeDtypeStruct((1, 1, 2, model.image_size, model.image_size, 3), "float32")
+    rows = jax.ShapeDtypeStruct((1, 1, 2, 5, model.max_words + 1), "int32")
+    step = jax.vmap(
+        lambda batch: task.step(state_like(state), batch, jax.numpy.int32(0), keys[0]),
+        axis_name=AXIS,
+    )
+    after, scalars = jax.eval_shape(step, Batch(image, None, {"captions": rows}))
+    assert [x.shape[1:] for x in jax.tree.leaves(after)] == [
+        x.shape for x in jax.tree.leaves(state)
+    ]
+    assert set(task.watched) <= set(scalars)
+    assert task.activation_bytes(2) > 0
+
+
+def state_like(state):
+    return jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), state)
+
+
+def test_the_digits_encoder_learns_on_windows():
+    table = load_digits()
+    images = np.round(table.images * (255 / 16)).astype(np.uint8)
+    shown, classes = digits.windows(images, table.target, np.random.default_rng(0))
+    assert shown.shape == (128, 11, 11, 1) and 0 < shown.max() <= 1
+    assert 0.4 < np.mean(classes == 10) < 0.6
+    one, again = (digits.train(images, table.target, steps=2) for _ in range(2))
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_an_annotation_of_digits_sees_its_own_window_alone():
+    params = digits.init(jax.random.key(0), 24)
+    image = np.full((1, 24, 24, 3), -1, np.float32)
+    changed = image.copy()
+    changed[0, 13, 7] = 1  # row 4 of places is centred on px 13, column 2 on px 7
+    seen, other = (np.asarray(digits.annotate(params, x)) for x in (image, changed))
+    moved = np.abs(seen - other).max(-1).reshape(8, 8) > 0
+    near = np.zeros((8, 8), bool)
+    near[3:6, 1:4] = True  # windows reach 5 px from their middle, and places are 3 px apart
+    assert moved[4, 2] and not moved[~near].any()
+
+
+def test_vgg19_equals_torchvisions(tmp_path):
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    network = models.vgg19(weights=None).eval()
+    shown = {k: x for k, x in network.state_dict().items() if k.startswith("features")}
+    torch.save(shown, tmp_path / "vgg19.pth")
+    params = vgg19.load(str(tmp_path / "vgg19.pth"))
+    pixels = np.random.default_rng(0).uniform(0, 1, (1, 32, 32, 3)).astype(np.float32)
+    x = (torch.tensor(pixels) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )
+    with torch.no_grad():
+        expected = network.features[:36](x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    found = np.asarray(vgg19.annotate(params, 2 * pixels - 1))
+    np.testing.assert_allclose(found, expected.reshape(1, 4, 512), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match="encoder_weights"):
+        vgg19.load(None)
+    with pytest.raises(ConfigError, match="image_size=30"):
+        vgg19.grid(30)

@@ -1,0 +1,51 @@
+"""BLEU, pointing, and the scores of a run."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sagan.tasks.captioning.bleu import corpus_bleu
+from sagan.tasks.captioning.sampler import Captions
+from sagan.tasks.captioning.scores import pointing
+
+
+def test_bleu_of_a_short_caption():
+    found = corpus_bleu(["a b c".split()], [["a b c d e".split()]], brevity=True)
+    np.testing.assert_allclose(found[:3], 100 * math.exp(1 - 5 / 3))
+    assert found[3] == 0  # it has no four words
+    assert corpus_bleu(["a b c".split()], [["a b c d e".split()]], brevity=False)[0] == 100
+
+
+def test_repeated_words_count_as_often_as_in_a_reference():
+    found = corpus_bleu(["the the the".split()], [["the cat".split(), "the the".split()]],
+                        brevity=False)  # fmt: skip
+    np.testing.assert_allclose(found[0], 100 * 2 / 3)
+
+
+def test_bleu_equals_nltks():
+    bleu = pytest.importorskip("nltk.translate.bleu_score")
+    rng = np.random.default_rng(0)
+
+    def sentence():
+        return [str(word) for word in rng.integers(0, 6, rng.integers(4, 12))]
+
+    candidates = [sentence() for _ in range(50)]
+    references = [[sentence() for _ in range(1 + n % 3)] for n in range(50)]
+    expected = [
+        100 * bleu.corpus_bleu(references, candidates, weights=[1 / n] * n) for n in range(1, 5)
+    ]
+    np.testing.assert_allclose(corpus_bleu(candidates, references, brevity=True), expected)
+
+
+def test_pointing_counts_words_whose_box_holds_the_maximum():
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[0, 0, 0] = 1  # of a word without a box
+    maps[1, 1, 1], maps[1, 3, 3] = 0.75, 0.25  # inside
+    maps[2, 3, 3] = 1  # outside
+    found = Captions(["a one nine"], [["a", "one", "nine"]], [maps], [0.0])
+    boxes = np.array([[[0, 0, 4, 4], [0, 0, 4, 4], [-1] * 4]])
+    assert pointing(found, boxes, ("one", "nine"), 8) == (0.5, 0.375)
+    only_one = boxes[:, :1]  # the second word names nothing
+    assert pointing(found, only_one, ("one", "nine"), 8) == (0.5, 0.375)
+    assert pointing(found, boxes, ("two",), 8) == (0.0, 0.0)
