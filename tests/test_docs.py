@@ -43,6 +43,14 @@ PICTURES = [*SMALL, "model.image_size=8", "model.attention=8", "model.attention_
 # The first words of a command as it is written, and the words added to run it in seconds. The
 # first that fits counts.
 SMALLER = {
+    "sagan train digits_transformer": [
+        "train.steps=2",
+        "train.batch_size=8",
+        "model.layers=1",
+        "model.features=8",
+        "sample.every_steps=0",
+        "eval.metrics=bits_per_dim",
+    ],
     "sagan train digits seed=1": [*DIGITS, "train.steps=1"],
     "sagan train folder": PICTURES,
     "sagan train debug": [*TINY, "train.steps=1", "sample.every_steps=0"],

@@ -29,6 +29,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     verb.add_argument(
         "--truncation", type=float, metavar="PSI", help="multiply latents by PSI, in (0, 1]"
     )
+    verb.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="of transformers: below 1, more probable images",
+    )
     kinds = verb.add_mutually_exclusive_group()
     kinds.add_argument("--grid", action="store_true", help="draw one sheet, not single files")
     kinds.add_argument(
@@ -43,6 +49,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     kinds.add_argument(
         "--attention", action="store_true", help="draw where query points of the images look"
+    )
+    kinds.add_argument(
+        "--complete",
+        metavar="IMAGES",
+        help="of transformers: continue the upper halves of images (a folder, a zip, or "
+        "PRESET:SPLIT)",
     )
     verb.add_argument(
         "--steps",
@@ -80,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     from sagan.tasks import classes, pictures
 
     request = None
-    picture = args.grid or args.attention
+    picture = args.grid or args.attention or args.complete is not None
     if args.out is not None:
         request = pictures.Request(
             out=args.out,
@@ -88,6 +100,8 @@ def _run(args: argparse.Namespace) -> int:
             num=args.num if args.num is not None else 8 if picture else 64,
             seed=args.seed,
             truncation=args.truncation,
+            temperature=args.temperature,
+            complete=args.complete,
             grid=args.grid,
             npz=args.npz,
             interpolate=_ends(args.interpolate),

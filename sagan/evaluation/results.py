@@ -200,6 +200,8 @@ def best_step(workdir: Path, config: Config) -> int:
 
 def _main_key(name: str, result: Mapping[str, Any]) -> str | None:
     """Returns the key of a metric's main value in a result; None if it was not measured."""
+    if name in result["metrics"]:  # a score that is not of a number of drawn images
+        return name
     measured = result["protocol"]
     key = protocol.key(name, measured["num_fake"], resizer=measured["resizer"] or "tf")
     if key in result["metrics"]:

@@ -6,6 +6,7 @@ The file of a family, here or a module of yours, defines three things:
     check(config) -> None          # raises ConfigError where fields do not fit one another
     build(config, axis_name=None, axis_index_groups=None, platform=None) -> Networks
 
+This is so for GANs; what `build` returns for another task is said there.
 `Config` is required, so that `model.*` offers exactly the fields that the family has. `build` gets
 a config whose `num_classes` is a number or None; batch norm takes its statistics over `axis_name`.
 `platform` is the hardware that the networks will run on; None: that of this process. The networks

@@ -1,6 +1,7 @@
 """What `sagan sample` writes for a sampler of any task: image files, `.npz`, sheets, animations."""
 
 import dataclasses
+import inspect
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,9 @@ class Request:
       classes: numbers or names; None: all classes in turn.
       num: number of images of each of `classes`; without `classes`, number of images in all.
       truncation: factor of the latents in (0, 1]; None means 1.
+      temperature: above 0, of samplers that have one; None means 1.
+      complete: a folder, a zip, or PRESET:SPLIT; draw `num` of its images, and beside each some
+        that begin like it.
       grid: write one picture with all images.
       npz: write one file with the arrays `arr_0`, uint8 (N, S, S, 3), and `arr_1`, labels (N,), as
         the evaluator of guided-diffusion reads them.
@@ -59,6 +63,8 @@ class Request:
     num: int = 64
     seed: int = 0
     truncation: float | None = None
+    temperature: float | None = None
+    complete: str | None = None
     grid: bool = False
     npz: bool = False
     interpolate: tuple[End, End] | None = None
@@ -71,6 +77,12 @@ class Request:
         require(self.num >= 1, f"--num {self.num}; allowed: >= 1")
         require(self.steps >= 2, f"--steps {self.steps}; allowed: >= 2")
         require_truncation(self.truncation)
+        warm = self.temperature is None or 0 < self.temperature < math.inf
+        require(warm, f"--temperature {self.temperature}; allowed: above 0")
+        require(
+            self.complete is None or self.classes is None,
+            "--complete takes the classes of its images; --classes does not go with it",
+        )
         _require_32_bits(self.seed, "--seed")
         if self.interpolate is not None:
             for end in self.interpolate:
@@ -83,15 +95,16 @@ class Request:
             )
         require(
             not (self.folders and self.single_file),
-            "--folders is about single images; it goes with neither --grid, --npz, --interpolate "
-            "nor --attention",
+            "--folders is about single images; it goes with neither --grid, --npz, --interpolate, "
+            "--attention nor --complete",
         )
         self._check_out()
 
     @property
     def single_file(self) -> bool:
         """Whether one file is written, not one for each image."""
-        sheet = self.grid or self.interpolate is not None or self.attention is not None
+        drawings = (self.interpolate, self.attention, self.complete)
+        sheet = self.grid or any(each is not None for each in drawings)
         return sheet or self.npz
 
     def _check_out(self) -> None:
@@ -122,6 +135,11 @@ def write(sampler: Any, request: Request) -> list[Path]:
     Raises: ConfigError for an unknown class, for what the sampler cannot draw, or for a place that
       cannot be written to or holds other images.
     """
+    if request.temperature is not None:
+        takes = "temperature" in inspect.signature(sampler.sample).parameters
+        require(takes, f"--temperature {request.temperature}: this run's samples have none")
+    if request.complete is not None:
+        _require_able(sampler, "completion_sheet", "completions")
     labels, indices = sampler.chosen(request.classes, request.num)
     ends = _ends(sampler, request, labels)
     out = request.out
@@ -139,6 +157,10 @@ def write(sampler: Any, request: Request) -> list[Path]:
         else:
             sheet = images.grid(np.concatenate(rows), request.steps, scale=_scale(rows[0]))
             images.save(path, sheet, about)
+        return [path]
+    if request.complete is not None:
+        sheet = sampler.completion_sheet(request.complete, request.num, **_how(request))
+        images.save(path, sheet, about)
         return [path]
     if request.attention is not None:
         _require_able(sampler, "attention_sheet", "attention maps")
@@ -218,7 +240,8 @@ def _require_able(sampler: Any, method: str, what: str) -> None:
 
 
 def _how(request: Request) -> dict[str, Any]:
-    return {"seed": request.seed, "truncation": request.truncation}
+    how: dict[str, Any] = {"seed": request.seed, "truncation": request.truncation}
+    return how if request.temperature is None else how | {"temperature": request.temperature}
 
 
 def _about(sampler: Any, request: Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import importlib
 import inspect
 from pathlib import Path
 
-from sagan.config import Config, meanings, plugins
+from sagan.config import Config, make, meanings, plugins
 from sagan.evaluation import features, metrics
 from sagan.tasks.gan import losses, penalties
 
@@ -24,6 +24,7 @@ END while that many real images are seen, and stays there.
 """
 
 
+_OTHER_TASKS = {"image_transformer": "image_transformer"}  # and their networks
 TAIL = """## Environment variables
 
 | variable | meaning |
@@ -83,6 +84,11 @@ def text():
     for name, about, fields in meanings.sections(Config()):
         parts += [f"## `{name}`\n", about, ""] if name else ["## The top\n"]
         parts += [table(fields), ""]
+    for task, networks in _OTHER_TASKS.items():
+        config = make(task=task, model={"name": networks})
+        for name, about, fields in meanings.sections(config):
+            if name in ("model", "optim", "train"):
+                parts += [f"## `{name}` with `task={task}`\n", about, "", table(fields), ""]
     parts += ["## Names that fields take\n", names(), "", TAIL]
     return "\n".join(parts)
 

@@ -55,7 +55,7 @@ def local_1d(query: Queries, key: Keys, value: Values, block: int) -> Gathered:
     flat = (x.reshape(len(x), -1, x.shape[-1]) for x in (key, value))
     k, v = (_windows(x, count, 1) for x in flat)  # (B, n, K, C)
     seen = _windows(jnp.ones((1, key.shape[1] * key.shape[2], 1), bool), count, 1)
-    out = _within(query.reshape(b, count, -1, c), k, v, seen[0, ..., 0])
+    out = within(query.reshape(b, count, -1, c), k, v, seen[0, :, None, :, 0])
     return out.reshape(b, h, w, -1)
 
 
@@ -80,34 +80,51 @@ def local_2d(query: Queries, key: Keys, value: Values, block: int) -> Gathered:
         return x.swapaxes(2, 3).reshape(len(x), rows * columns, -1, x.shape[-1])
 
     q = query.reshape(b, rows, h // rows, columns, w // columns, c).swapaxes(2, 3)
-    seen = blocks(jnp.ones((1, *key.shape[1:3], 1), bool))[0, ..., 0]
-    out = _within(q.reshape(b, rows * columns, -1, c), blocks(key), blocks(value), seen)
+    seen = blocks(jnp.ones((1, *key.shape[1:3], 1), bool))[0, :, None, :, 0]
+    out = within(q.reshape(b, rows * columns, -1, c), blocks(key), blocks(value), seen)
     out = out.reshape(b, rows, columns, h // rows, w // columns, -1).swapaxes(2, 3)
     return out.reshape(b, h, w, -1)
 
 
-def _within(
+def within(
     q: Float[Array, "B N Q C"], k: Float[Array, "B N K C"], v: Float[Array, "B N K V"],
-    seen: Bool[Array, "N K"],
+    seen: Bool[Array, "N _ K"],
 ) -> Float[Array, "B N Q V"]:  # fmt: skip
-    """Attends within each of N blocks; `seen` is False where a block reaches outside the map."""
+    """Attends within each of N blocks.
+
+    Args:
+      seen: which keys of its block a query looks at, one at least.
+    """
     scores = jnp.einsum("bnqc,bnkc->bnqk", q, k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(jnp.where(seen[None, :, None], scores, -jnp.inf))
+    weights = jax.nn.softmax(jnp.where(seen[None], scores, -jnp.inf))
     return jnp.einsum("bnqk,bnkc->bnqc", weights.astype(v.dtype), v)
 
 
-def _windows(x, count: int, axis: int):
+def windows(x: Array, block: int, before: int, after: int, axis: int) -> Array:
+    """Splits `axis` into blocks, each widened by some elements of its neighbours; outside is 0.
+
+    Returns: `x` with two axes in place of one: the blocks, and `before + block + after` elements.
+    """
+    earlier, later = -(-before // block), -(-after // block)  # whole blocks
+    count = x.shape[axis] // block
+    pad = (earlier * block, later * block)
+    x = jnp.pad(x, [pad if i == axis else (0, 0) for i in range(x.ndim)])
+    x = x.reshape(*x.shape[:axis], -1, block, *x.shape[axis + 1 :])
+    left = (slice(None),) * axis
+    shifted = [x[(*left, slice(i, i + count))] for i in range(earlier + 1 + later)]
+    wide = jnp.concatenate(shifted, axis + 1)
+    first = earlier * block - before
+    return wide[(*left, slice(None), slice(first, first + before + block + after))]
+
+
+def _windows(x: Array, count: int, axis: int) -> Array:
     """Splits `axis` into `count` blocks, each widened by half a block on both sides.
 
-    Values outside the map are 0. A single block is the whole axis and is not widened.
+    A single block is the whole axis and is not widened.
     """
-    if count == 1:
-        return x[(slice(None),) * axis + (None,)]
-    half = x.shape[axis] // count // 2
-    x = jnp.pad(x, [(half, half) if i == axis else (0, 0) for i in range(x.ndim)])
-    x = x.reshape(*x.shape[:axis], 2 * count + 2, half, *x.shape[axis + 1 :])
-    before = (slice(None),) * axis
-    return jnp.concatenate([x[(*before, slice(i, i + 2 * count, 2))] for i in range(4)], axis + 1)
+    block = x.shape[axis] // count
+    half = 0 if count == 1 else block // 2
+    return windows(x, block, half, half, axis)
 
 
 def seen(

@@ -103,8 +103,8 @@ def test_protocols_of_other_networks_have_names_of_their_own():
 
 def test_all_metrics_are_found():
     assert metrics.names() == [
-        "class_accuracy", "classifier_fid", "classifier_score", "dc", "fid", "fid_768", "intra_fid",
-        "is", "is_1split", "is_1split_biased", "kid", "pr", "sfid",
+        "bits_per_dim", "class_accuracy", "classifier_fid", "classifier_score", "dc", "fid",
+        "fid_768", "intra_fid", "is", "is_1split", "is_1split_biased", "kid", "pr", "sfid",
     ]  # fmt: skip
 
 
