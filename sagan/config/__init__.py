@@ -12,15 +12,12 @@ from sagan.config.schema import (
     Config,
     DataConfig,
     EvalConfig,
-    GanOptimConfig,
-    GanTrainConfig,
     GuardConfig,
     LogConfig,
     ModelConfig,
-    OptimConfig,
     SampleConfig,
-    TrainConfig,
 )
+from sagan.config.training import GanOptimConfig, GanTrainConfig, OptimConfig, TrainConfig
 
 __all__ = [
     "CheckpointConfig",

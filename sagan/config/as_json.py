@@ -8,7 +8,8 @@ from typing import Any
 
 from sagan.config.building import from_mapping
 from sagan.config.fields import ConfigError, fits, require
-from sagan.config.schema import Config, GanOptimConfig, GanTrainConfig
+from sagan.config.schema import Config
+from sagan.config.training import GanOptimConfig, GanTrainConfig
 
 # A run may be continued with other values of these; all other fields say which run it is.
 _MAY_CHANGE = {

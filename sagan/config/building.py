@@ -6,7 +6,8 @@ from typing import Any
 
 from sagan.config import plugins
 from sagan.config.fields import build, hints, require
-from sagan.config.schema import Config, GanOptimConfig, GanTrainConfig, OptimConfig, TrainConfig
+from sagan.config.schema import Config
+from sagan.config.training import GanOptimConfig, GanTrainConfig, OptimConfig, TrainConfig
 
 _OF_GANS = {"optim": GanOptimConfig, "train": GanTrainConfig}
 _OF_ALL_TASKS = {"optim": ("OptimConfig", OptimConfig), "train": ("TrainConfig", TrainConfig)}

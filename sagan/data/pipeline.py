@@ -172,7 +172,7 @@ class _Reader:
         self._feed, self._num_images, self._part = feed, num_images, part
         self._source: unreadable.Tolerant | None = None  # opened in the worker
 
-    def __call__(self, dispatch: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, dispatch: np.ndarray) -> dict[str, Any]:
         if self._source is None:
             source = data.load(self._feed.data, self._feed.image_size, quiet=True)
             self._source = unreadable.Tolerant(source)

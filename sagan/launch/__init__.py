@@ -178,8 +178,9 @@ def require_dns_label(name: str, where: str = "--run-id") -> None:
 def require_even_batches(launch: Launch, devices: int) -> None:
     """Raises: ConfigError if the batch does not divide among `devices`."""
     train = launch.resolved.train
-    parts = devices * train.accumulate_steps
-    hint = f" with train.accumulate_steps={train.accumulate_steps}" * (train.accumulate_steps > 1)
+    accumulate = getattr(train, "accumulate_steps", 1)  # only some tasks process parts of a batch
+    parts = devices * accumulate
+    hint = f" with train.accumulate_steps={accumulate}" * (accumulate > 1)
     require(
         train.batch_size % parts == 0,
         f"train.batch_size={train.batch_size} is not divisible by {devices} devices{hint}",

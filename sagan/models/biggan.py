@@ -118,7 +118,7 @@ class Generator(nn.Module):
         chunks = jnp.split(z, blocks + 1, axis=1) if config.hierarchical else [z]
         shared = None
         if config.num_classes is not None and config.shared_dim:
-            assert isinstance(config.num_classes, int)
+            assert isinstance(config.num_classes, int) and label is not None
             table = ClassTable(
                 config.num_classes, config.shared_dim, layers.kernel_init, name="shared"
             )

@@ -179,7 +179,7 @@ class Generator(nn.Module):
         config, layers = self.config, self.layers
         condition = z
         if config.num_classes is not None:
-            assert isinstance(config.num_classes, int)
+            assert isinstance(config.num_classes, int) and label is not None
             table = ClassTable(
                 config.num_classes, config.shared_dim, layers.kernel_init, name="shared"
             )

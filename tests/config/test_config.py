@@ -9,7 +9,7 @@ import pytest
 
 from sagan.config import Config, ConfigError, as_json, make, plugins, preset, presets, replace
 from sagan.config.schedules import Schedule
-from sagan.config.schema import Term, term
+from sagan.config.training import Term, term
 
 
 def error_of(function, *arguments, **named):

@@ -9,7 +9,6 @@ from sagan import tasks
 from sagan.config import presets
 from sagan.data.pipeline import Batch
 
-
 GAN_PRESETS = [name for name in presets.preset_names() if presets.load(name).task == "gan"]
 
 

@@ -16,7 +16,7 @@ HEAD = """# Config fields
 
 A config is a preset or a `.py` file, with fields changed on the command line as
 `section.field=value`. `sagan config [PRESET]` prints the same list. This page is made from the
-comments in `sagan/config/schema.py` and `sagan/models/sagan.py`.
+comments in `sagan/config/`, and in the files of networks and tasks.
 
 Lists are written with commas (`model.attention=16,32`); `none` is an empty list or no value.
 A schedule is `linear:START:END:IMAGES` or `cosine:START:END:IMAGES`: the value goes from START to

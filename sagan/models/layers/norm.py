@@ -80,6 +80,7 @@ class BatchNorm(nn.Module):
         tables = (self.param("scale", ones, shape), self.param("bias", zeros, shape))
         if classes is None:
             return tables[0][None], tables[1][None]
+        assert condition is not None
         return rows(tables[0], condition), rows(tables[1], condition)
 
 

@@ -121,6 +121,7 @@ def chosen(
 
     No gradient flows through a place that was drawn, but it does through alpha.
     """
+    assert samples is not None  # as wherever places are drawn
     place = jax.nn.one_hot(jnp.argmax(_log(alpha) + gumbel, -1), alpha.shape[-1])
     return jnp.where(samples, jax.lax.stop_gradient(place), alpha)
 
@@ -155,6 +156,7 @@ def losses(
         seen = written.alpha.sum(1)
         scalars["loss/attention"] = train.attention_penalty * jnp.mean(((1 - seen) ** 2).sum(-1))
         return loss + scalars["loss/attention"], scalars
+    assert samples is not None
     log_alpha = _log(written.alpha)
     log_place = ((written.used * log_alpha).sum(-1) * counts).sum(1)
     entropy = -((written.alpha * log_alpha).sum(-1) * counts).sum(1)
@@ -185,7 +187,7 @@ def train_step(
     hard = parts.model.attention == "hard"
     draws = draw(parts, keys, key, caption.shape[1], annotations.shape[1])
 
-    def loss(params: Any) -> tuple[Array, Scalars]:
+    def loss(params: Any) -> tuple[Array, Any]:
         written = write(parts.network, params, annotations, caption, draws)
         return losses(written, caption, state.baseline, hard, draws.samples, parts.train)
 
@@ -196,7 +198,9 @@ def train_step(
     adam = optimizer(parts.optim, images_seen)
     updates, opt_state = adam.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    baseline = optax.incremental_update(scalars["loss/word"], state.baseline, 1 - _BASELINE_DECAY)
+    baseline: Any = optax.incremental_update(
+        scalars["loss/word"], state.baseline, 1 - _BASELINE_DECAY
+    )
     return CaptionState(params, state.encoder, opt_state, baseline), scalars
 
 

@@ -51,7 +51,8 @@ def check(config: Config) -> None:
     )
     plugins.load("models", config.model.name, field="model.name").check(config.model)
     train: Any = config.train
-    rows.find(config.model, train)
+    model: Any = config.model
+    rows.find(model, train)
 
 
 def build(config: Config, num_devices: int) -> "GanTask":

@@ -50,6 +50,7 @@ class Conditioning(NamedTuple):
 
 def cross_entropy(logits: Float[Array, "B K"] | None, labels: Labels) -> Scalar:
     """Returns the mean cross entropy of the labels."""
+    assert logits is not None
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 

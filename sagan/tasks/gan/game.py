@@ -110,10 +110,10 @@ def judge(
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
         both = _judged(apply({"params": weights}, joined.image, joined.label, train=True))
         split = [None if x is None else jnp.split(x, len(batches)) for x in both]
-        found = [
-            Judged(*(None if parts is None else parts[number] for parts in split))
-            for number in range(len(batches))
-        ]
+        found = []
+        for number in range(len(batches)):
+            parts: Any = (None if x is None else x[number] for x in split)
+            found.append(Judged(*parts))
         return found, batch_stats
     found = []
     for batch in batches:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from sagan.config import GanTrainConfig, plugins
 from sagan.config.fields import require
 from sagan.config.schedules import Schedule
-from sagan.config.schema import term
+from sagan.config.training import term
 from sagan.models import GanConfig
 from sagan.models.layers.head import Judged
 from sagan.tasks.gan import augmentation, losses, penalties, regularisers

@@ -14,7 +14,7 @@ Networks: `sagan.models.image_transformer`. Source: Image Transformer (arXiv:180
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,10 @@ class TransformerTask:
 
     def init(self, keys: Sequence[Key[Array, ""]]) -> State:
         return init(self._network, self._optim, keys[0])
+
+    def pretrained(self, state: State, place: Callable[[Any], Any]) -> State:
+        del place
+        return state
 
     def step(
         self, state: State, batches: Batch, step: Int[Array, ""], key: Key[Array, ""]

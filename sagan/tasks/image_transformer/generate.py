@@ -107,7 +107,8 @@ def _bits_per_dim(config: Config, weights: Any, images: Images) -> Float[Array, 
     distribution = image_transformer.distribution_of(config)
 
     def one(row: Images) -> Array:
-        tokens, label, small = inputs(config, as_float(row.image), row.label)
+        given: Any = row.label
+        tokens, label, small = inputs(config, as_float(row.image), given)
         outputs: Any = network.apply(weights, tokens, label, small)
         return -distribution.log_probability(outputs, tokens).sum()
 

@@ -87,7 +87,7 @@ def train_step(
 
     def of_image(params: Any, image: Array, label: Array | None, key: Any) -> tuple[Array, Array]:
         tokens, *rest = inputs(config, image, label)
-        outputs = network.apply(
+        outputs: Any = network.apply(
             {"params": params}, tokens, *rest, train=True, rngs={"dropout": key}
         )
         loss = distribution.loss(outputs, tokens, soften)
@@ -118,7 +118,7 @@ def _adam(optim: OptimConfig, rate: Array) -> optax.GradientTransformation:
     return optax.adamw(
         rate,
         optim.beta1,
-        optim.beta2,
+        float(optim.beta2),  # a schedule was refused
         optim.epsilon,
         weight_decay=optim.weight_decay,
         mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),

@@ -94,7 +94,8 @@ def load(weights: str | None) -> Any:
             return unflatten_dict({name: saved[name] for name in saved.files}, sep="/")
     params = train(images[..., 0], labels)
     with replacing(path) as file:
-        np.savez(file, **flatten_dict(params, sep="/"))
+        arrays: Any = flatten_dict(params, sep="/")
+        np.savez(file, **arrays)
     return params
 
 
