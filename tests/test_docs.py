@@ -51,6 +51,13 @@ SMALLER = {
         "sample.every_steps=0",
         "eval.metrics=bits_per_dim",
     ],
+    "sagan train captions": [
+        "train.steps=2",
+        "train.batch_size=8",
+        "model.hidden_dim=8",
+        "sample.every_steps=0",
+        "eval.num_images=20",
+    ],
     "sagan train digits seed=1": [*DIGITS, "train.steps=1"],
     "sagan train folder": PICTURES,
     "sagan train debug": [*TINY, "train.steps=1", "sample.every_steps=0"],
@@ -60,6 +67,8 @@ SMALLER = {
     "sagan bench": [*DIGITS, "--repeats", "1"],
     "sagan eval": [],
     "sagan sample": [],
+    "sagan export": [],
+    "sagan caption": [],
     "sagan compare": [],
     "sagan reference": [],
 }

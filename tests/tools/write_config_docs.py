@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagan.config import Config, make, meanings, plugins
 from sagan.evaluation import features, metrics
-from sagan.tasks.gan import losses, penalties
+from sagan.tasks.gan import augmentation, conditionings, losses, penalties, regularisers
 
 FILE = Path(__file__).parents[2] / "docs" / "configs.md"
 HEAD = """# Config fields
@@ -24,7 +24,10 @@ END while that many real images are seen, and stays there.
 """
 
 
-_OTHER_TASKS = {"image_transformer": "image_transformer"}  # and their networks
+_OTHER_TASKS = {
+    "image_transformer": "image_transformer",
+    "captioning": "show_attend_tell",
+}  # and their networks
 TAIL = """## Environment variables
 
 | variable | meaning |
@@ -52,8 +55,12 @@ def first_line(thing):
 
 def names():
     """Returns a table of the losses, penalties, metrics and feature networks that we have."""
-    known = [("train.loss", name, source) for name, source in sources_of_losses().items()]
+    known = [("train.loss", *row) for row in sources_of(losses, "LOSSES")]
     known += [("train.penalties", k, first_line(row)) for k, row in penalties.PENALTIES.items()]
+    known += [("train.regularisers", *row) for row in sources_of(regularisers, "REGULARISERS")]
+    rows = augmentation.AUGMENTATIONS
+    known += [("train.augment", name, first_line(row)) for name, row in rows.items()]
+    known += [("model.d_conditioning", *row) for row in sources_of(conditionings, "CONDITIONINGS")]
     for name in metrics.names():
         (metric,) = metrics.find([name])
         known.append(("eval.metrics", name, first_line(inspect.getmodule(metric.compute))))
@@ -66,16 +73,16 @@ def names():
     return "\n".join(["| field | name | what it is |", "|---|---|---|", *rows])
 
 
-def sources_of_losses():
-    """Returns a dict from the name of each loss to the comment above its row in LOSSES."""
-    lines = inspect.getsource(losses).splitlines()
-    found = {}
-    for name in losses.LOSSES:
+def sources_of(module, table):
+    """Returns pairs of the name of each row of a table and the comment above it."""
+    lines = inspect.getsource(module).splitlines()
+    found = []
+    for name in getattr(module, table):
         row = next(n for n, line in enumerate(lines) if line.startswith(f'    "{name}": '))
         above = row
         while lines[above - 1].startswith("    #"):
             above -= 1
-        found[name] = " ".join(line.strip("# ") for line in lines[above:row])
+        found.append((name, " ".join(line.strip("# ") for line in lines[above:row])))
     return found
 
 

@@ -37,7 +37,7 @@ def test_hinge_values():
 def test_losses_agree_with_torch():
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional
-    real, fake = torch.tensor(np.asarray(REAL)), torch.tensor(np.asarray(FAKE))
+    real, fake = (torch.tensor(np.asarray(x), requires_grad=True) for x in (REAL, FAKE))
     one, zero = torch.ones(3), torch.zeros(3)
     bce, mse = functional.binary_cross_entropy_with_logits, functional.mse_loss
     cases = {
