@@ -2,8 +2,9 @@
 
 Run: sagan train flickr8k data.dir=FOLDER model.encoder_weights=vgg19-dcbb9e9d.pth
 Hardware: one GPU. FOLDER holds dataset.json and the images; the weights are torchvision's.
-Expect: the paper (Xu et al. 2015) reports BLEU-1 to 4, without brevity penalty, on the test split with
-    beam search: soft attention 67 / 44.8 / 29.9 / 19.5, hard 67 / 45.7 / 31.4 / 21.3. It used RMSProp.
+Expect: the paper (Xu et al. 2015) reports BLEU-1 to 4, without brevity penalty, on the test split
+    with beam search: soft attention 67 / 44.8 / 29.9 / 19.5, hard 67 / 45.7 / 31.4 / 21.3. It used
+    RMSProp.
 """
 
 from sagan.config import Config, make
