@@ -23,12 +23,12 @@ def test_a_step_keeps_the_shapes_of_the_state(name):
         model = dataclasses.replace(config.model, vocabulary_size=1000, max_words=20)
         config = dataclasses.replace(config, model=model)
     task, model = tasks.build(config), config.model
-    keys = jax.random.split(jax.random.key(0), 3)
-    state = jax.eval_shape(lambda: task.init(list(keys)))
+    key = jax.random.key(0)
+    state = jax.eval_shape(lambda: task.init(list(jax.random.split(key, 3))))
     image = jax.ShapeDtypeStruct((1, 1, 2, model.image_size, model.image_size, 3), "float32")
     rows = jax.ShapeDtypeStruct((1, 1, 2, 5, model.max_words + 1), "int32")
     step = jax.vmap(
-        lambda batch: task.step(state_like(state), batch, jax.numpy.int32(0), keys[0]),
+        lambda batch: task.step(state_like(state), batch, jax.numpy.int32(0), key),
         axis_name=AXIS,
     )
     after, scalars = jax.eval_shape(step, Batch(image, None, {"captions": rows}))
@@ -59,19 +59,39 @@ def test_an_annotation_of_digits_sees_its_own_window_alone():
     image = np.full((1, 24, 24, 3), -1, np.float32)
     changed = image.copy()
     changed[0, 13, 7] = 1  # row 4 of places is centred on px 13, column 2 on px 7
-    seen, other = (np.asarray(digits.annotate(params, x)) for x in (image, changed))
+    seen, other = (
+        np.asarray(digits.annotate(params, jax.numpy.asarray(x))) for x in (image, changed)
+    )
     moved = np.abs(seen - other).max(-1).reshape(8, 8) > 0
     near = np.zeros((8, 8), bool)
     near[3:6, 1:4] = True  # windows reach 5 px from their middle, and places are 3 px apart
     assert moved[4, 2] and not moved[~near].any()
 
 
-def test_vgg19_equals_torchvisions(tmp_path):
+def test_vgg19_equals_its_layers_in_torch(tmp_path):
     torch = pytest.importorskip("torch")
-    models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
-    network = models.vgg19(weights=None).eval()
-    shown = {k: x for k, x in network.state_dict().items() if k.startswith("features")}
+    layers, before = [], 3
+    for width in (
+        64,
+        64,
+        "pool",
+        128,
+        128,
+        "pool",
+        *4 * [256],
+        "pool",
+        *4 * [512],
+        "pool",
+        *4 * [512],
+    ):
+        if width == "pool":
+            layers.append(torch.nn.MaxPool2d(2))
+        else:
+            layers += [torch.nn.Conv2d(before, width, 3, padding=1), torch.nn.ReLU()]
+            before = width
+    network = torch.nn.Sequential(*layers)
+    shown = {f"features.{name}": x for name, x in network.state_dict().items()}
     torch.save(shown, tmp_path / "vgg19.pth")
     params = vgg19.load(str(tmp_path / "vgg19.pth"))
     pixels = np.random.default_rng(0).uniform(0, 1, (1, 32, 32, 3)).astype(np.float32)
@@ -79,8 +99,8 @@ def test_vgg19_equals_torchvisions(tmp_path):
         [0.229, 0.224, 0.225]
     )
     with torch.no_grad():
-        expected = network.features[:36](x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-    found = np.asarray(vgg19.annotate(params, 2 * pixels - 1))
+        expected = network(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    found = np.asarray(vgg19.annotate(params, jax.numpy.asarray(2 * pixels - 1)))
     np.testing.assert_allclose(found, expected.reshape(1, 4, 512), rtol=1e-3, atol=1e-4)
     with pytest.raises(ConfigError, match="encoder_weights"):
         vgg19.load(None)
