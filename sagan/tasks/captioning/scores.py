@@ -125,6 +125,8 @@ def pointing(
 ) -> tuple[float, float]:
     """Returns how often attention is greatest inside the box of a word, and how much is inside.
 
+    Where several places have the greatest weight, the fraction of them that is inside counts.
+
     Args:
       boxes: (top, left, bottom, right) in px; rows of -1 are none.
 
@@ -135,9 +137,9 @@ def pointing(
         named = [n for n, word in enumerate(sentence) if word in boxed_words]
         for order, n in enumerate(named):
             inside = _inside(around[order], len(maps[n]), image_size) if order < len(around) else 0
-            weights = maps[n] * inside
-            hits.append(bool(maps[n].max() == weights.max()))
-            masses.append(float(weights.sum()))
+            greatest = maps[n] == maps[n].max()
+            hits.append(float((greatest * inside).sum() / greatest.sum()))
+            masses.append(float((maps[n] * inside).sum()))
     return (float(np.mean(hits)), float(np.mean(masses))) if hits else (0.0, 0.0)
 
 

@@ -49,3 +49,6 @@ def test_pointing_counts_words_whose_box_holds_the_maximum():
     only_one = boxes[:, :1]  # the second word names nothing
     assert pointing(found, only_one, ("one", "nine"), 8) == (0.5, 0.375)
     assert pointing(found, boxes, ("two",), 8) == (0.0, 0.0)
+    flat = found._replace(attention=[np.full_like(maps, 1 / 16) for maps in found.attention])
+    accuracy, mass = pointing(flat, boxes, ("one", "nine"), 8)
+    assert accuracy == mass == pytest.approx(0.25)

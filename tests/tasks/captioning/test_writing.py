@@ -20,7 +20,7 @@ def opened(attention):
     task = tasks.build(replace(CONFIG, model=model))
     state = jax.jit(task.init)(list(jax.random.split(jax.random.key(1), 3)))
     # Larger weights, so that words and places differ clearly.
-    params = jax.tree.map(lambda x: 4 * x, state.params)
+    params = jax.tree.map(lambda x: 2 * x, state.params)
     a = jax.random.normal(jax.random.key(2), (6, 4, 4))
     return task, params, a
 
