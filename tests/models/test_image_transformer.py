@@ -103,6 +103,8 @@ def test_bfloat16_is_close_and_keeps_its_parameters():
         ("local_1d", {"channels": 3, "levels": 8, "layers": 1, "positions": "learned"}),
         ("local_2d", {"channels": 3, "layers": 1, "output": "logistics", "mixtures": 2}),
         ("local_1d", {"layers": 1, "low_resolution": 4, "encoder_layers": 1}),
+        ("local_1d", {"layers": 1, "block": (80,)}),  # a single block, which has memory around it
+        ("local_2d", {"layers": 1, "block": (8, 8)}),
     ],
 )
 def test_one_position_at_a_time_gives_the_same(form, fields):

@@ -152,7 +152,7 @@ class Layout:
         times = jnp.asarray(self.times)[time // self.queries]
         seen = (times > 0) & (times <= time + 1)
         k, v = keys, values
-        if len(self.times) > 1:
+        if self.form != "full":
             chosen = jnp.maximum(times - 1, 0)
             k, v = keys[:, chosen], values[:, chosen]
         out = within(query[:, None], k[:, None], v[:, None], seen[None, None])
