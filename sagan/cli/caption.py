@@ -35,12 +35,14 @@ def _run(args: argparse.Namespace) -> int:
     from sagan.evaluation import checkpoints
     from sagan.runs import checkpoint
     from sagan.tasks.captioning import files
+    from sagan.tasks.sample_folder import require_writable
 
     config = checkpoint.read_config(args.workdir)
     tasks.require_verb(config, "caption")
     if args.out.exists() and not args.out.is_dir():
         raise ConfigError(f"--out {args.out} is a file; allowed: a folder")
     paths = files.find(args.images, args.out)
+    require_writable(args.out)
     step = checkpoints.pick_step(args.workdir, config, args.step)
     sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
     beam = args.beam if args.beam is not None else sampler.config.model.beam

@@ -13,6 +13,7 @@ from sagan.files.atomic import replace_text
 from sagan.files.progress import Progress
 from sagan.tasks.captioning import pictures
 from sagan.tasks.captioning.sampler import CaptionSampler
+from sagan.tasks.sample_folder import require_writable
 
 _PORTION = 512  # images that are in memory at a time
 
@@ -68,10 +69,10 @@ def write(
     Returns: what captions.json holds: for each image its file, its caption, the logarithm of the
       caption's probability and, with `attention`, its picture.
 
-    Raises: ConfigError if an image cannot be read.
+    Raises: ConfigError if an image cannot be read, or `out` cannot be written to.
     """
     size, how = sampler.image_size, sampler.config.data.fit
-    out.mkdir(parents=True, exist_ok=True)
+    require_writable(out)
     rows: list[dict[str, Any]] = []
     line = Progress("caption", len(paths), enabled=len(paths) > _PORTION)
     for begin in range(0, len(paths), _PORTION):

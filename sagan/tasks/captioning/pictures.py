@@ -58,8 +58,8 @@ def _overlay(
     return np.round(mixed).astype(np.uint8)
 
 
-def stacked(rows: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Puts pictures under one another, on white."""
+def stacked(rows: Sequence[np.ndarray]) -> UInt8[np.ndarray, "H W 3"]:
+    """Puts pictures (h, w, 3) of any widths under one another, on white."""
     sheet = np.full((sum(map(len, rows)), max(row.shape[1] for row in rows), 3), 255, np.uint8)
     top = 0
     for row in rows:

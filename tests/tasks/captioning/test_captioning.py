@@ -111,6 +111,7 @@ def test_images_are_never_overwritten(run, tmp_path, capsys):
         (["--images", "."], "no images"),
         (["--images", "notes.txt"], "notes.txt"),
         (["--images", "a.png", "--out", "a.png"], "a.png is a file"),
+        (["--images", "a.png", "--out", "a.png/out"], "a.png/out"),
         (["--images", "a.png", "--step", "3"], "3"),
     ],
 )
