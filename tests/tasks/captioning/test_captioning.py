@@ -236,7 +236,14 @@ def test_a_folder_in_karpathys_format_trains_and_captions(tmp_path):
     karpathy(tmp_path)
     config = replace(
         CONFIG,
-        data={"name": "karpathy", "dir": str(tmp_path), "min_word_count": 2},
+        data={
+            "name": "karpathy",
+            "dir": str(tmp_path),
+            "min_word_count": 2,
+            "resident_bytes": 0,  # read anew for each batch
+            "workers": 0,
+        },
+        train={"length_buckets": 2},
         model={"vocabulary_size": "data", "max_words": "data"},
         eval={"metrics": ("bleu", "exact_match")},
     )
