@@ -26,7 +26,7 @@ def get_config() -> Config:
             beam=10,
         ),
         optim=dict(learning_rate=2e-4),
-        train=dict(steps=20_000, batch_size=64, attention_penalty=1.0),
+        train=dict(steps=20_000, batch_size=64, attention_penalty=1.0, length_buckets=5),
         sample=dict(every_steps=1000),
         checkpoint=dict(every_steps=1000),
         eval=dict(

@@ -56,6 +56,11 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="of transformers: continue the upper halves of images (a folder, a zip, or "
         "PRESET:SPLIT)",
     )
+    kinds.add_argument(
+        "--enlarge",
+        metavar="IMAGES",
+        help="of transformers that enlarge: draw images large, from small copies of these",
+    )
     verb.add_argument(
         "--steps",
         type=int,
@@ -92,7 +97,7 @@ def _run(args: argparse.Namespace) -> int:
     from sagan.tasks import classes, pictures
 
     request = None
-    picture = args.grid or args.attention or args.complete is not None
+    picture = args.grid or args.attention or (args.complete or args.enlarge) is not None
     if args.out is not None:
         request = pictures.Request(
             out=args.out,
@@ -102,6 +107,7 @@ def _run(args: argparse.Namespace) -> int:
             truncation=args.truncation,
             temperature=args.temperature,
             complete=args.complete,
+            enlarge=args.enlarge,
             grid=args.grid,
             npz=args.npz,
             interpolate=_ends(args.interpolate),

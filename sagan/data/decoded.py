@@ -19,6 +19,7 @@ from sagan.data import (
     unreadable,
     vocabulary_of,
 )
+from sagan.data.captions import END
 from sagan.files import cache
 from sagan.files.atomic import replace_text, replacing, temporary_path
 from sagan.files.images import BadImage
@@ -54,6 +55,10 @@ class DecodedSource:
             "label": int(self.labels[index]),
             "fields": {name: values[index] for name, values in self.values.items()},
         }
+
+    def caption_lengths(self) -> np.ndarray:
+        """Returns the number of words of each caption, with its end, (N, C)."""
+        return 1 + (self.values["captions"] != END).sum(-1)
 
 
 def decode_up_to(source: Source, image_size: int, max_bytes: int) -> Source:

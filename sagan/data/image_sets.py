@@ -4,6 +4,7 @@ A file that cannot be read is an error that names it, since a score must be of e
 that it claims. (Training replaces up to one image in a thousand; see `unreadable.py`.)
 """
 
+import copy
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -73,7 +74,9 @@ class FromSource:
             return self
         require(num_images <= total, f"{self.name} has {total} images, fewer than {num_images}")
         chosen = np.sort(np.random.default_rng(_SUBSET_SEED).permutation(total)[:num_images])
-        return FromSource(self._source, self.image_size, self.name, chosen)
+        found = copy.copy(self)  # with its numbers of classes
+        found._chosen, found.key = chosen, f"{self.key} {num_images} of {total}"
+        return found
 
     def with_classes(self, class_names: Sequence[str]) -> "FromSource":
         """Returns the same images with labels that index `class_names`.

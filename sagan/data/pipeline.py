@@ -1,8 +1,8 @@
 """From a source to batches on the devices: order, division among processes, augmentation.
 
-The order depends on the seed and the position alone: position p of a run is element `p % N` of
-the permutation of epoch `p // N`, for N images. Step, update and element determine the position.
-So resuming needs no iterator state, and any number of processes reads the same global batches.
+The order depends on the seed and the position alone (see `order.py`). Step, update and element
+determine the position. So resuming needs no iterator state, and any number of processes reads the
+same global batches.
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sagan import data
 from sagan.config import Config, DataConfig
-from sagan.data import Source, decoded, unreadable
+from sagan.data import Source, captions, decoded, unreadable
+from sagan.data.order import by_length, order
 from sagan.parallel.devices import Devices
 
 
@@ -32,6 +33,7 @@ class Feed:
       batches_per_step: batches that one step takes, one for each update of the discriminator.
       image_size: height and width in pixels.
       data: the config section `data`, with the source and `resident_bytes`.
+      sorts_captions: batches hold captions of similar length, one for each image.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class Feed:
     batches_per_step: int
     image_size: int
     data: DataConfig
+    sorts_captions: bool = False
 
     @classmethod
     def of(cls, config: Config, batches_per_step: int) -> "Feed":
@@ -49,6 +52,7 @@ class Feed:
             batches_per_step=batches_per_step,
             image_size=config.model.image_size,
             data=config.data,
+            sorts_captions=getattr(config.train, "length_buckets", 1) > 1,
         )
 
 
@@ -58,22 +62,6 @@ class Batch(NamedTuple):
     image: Float[Array, "*lead S S 3"]
     label: Int[Array, "*lead"] | None
     fields: Mapping[str, Array] = {}
-
-
-def order(seed: int, num_images: int, first: int, count: int) -> Int[np.ndarray, " count"]:
-    """Returns the image at each of the positions `first … first + count - 1` of a run."""
-    positions = np.arange(first, first + count)
-    epochs, offsets = np.divmod(positions, num_images)
-    images = np.empty(count, np.int64)
-    for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        images[chosen] = _permutation(seed, int(epoch), num_images)[offsets[chosen]]
-    return images
-
-
-@functools.lru_cache(maxsize=3)
-def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_images)
 
 
 def dispatch_indices(
@@ -88,6 +76,24 @@ def dispatch_indices(
     images = order(feed.seed, num_images, first_step * per_step, num_steps * per_step)
     images = images.reshape(num_steps, feed.batches_per_step, feed.batch_size)
     return images[..., part].astype(np.int32)
+
+
+def _chosen(
+    feed: Feed, num_images: int, lengths: np.ndarray | None, dispatch: tuple[int, int], part: slice
+) -> dict[str, Int[np.ndarray, "steps batches B"]]:
+    """Returns the `index` of each image of a dispatch, and the number of its `caption` if sorted.
+
+    Args:
+      lengths: of the captions, (N, C), if batches are sorted by them; else None.
+    """
+    first, steps = dispatch
+    if lengths is None:
+        return {"index": dispatch_indices(feed, num_images, first, steps, part)}
+    shape = steps, feed.batches_per_step, feed.batch_size
+    per_step = shape[1] * shape[2]
+    pairs = by_length(feed.seed, lengths, feed.batch_size, first * per_step, steps * per_step)
+    index, caption = (x.reshape(shape)[..., part].astype(np.int32) for x in pairs)
+    return {"index": index, "caption": caption}
 
 
 class Pipeline:
@@ -111,7 +117,11 @@ class Pipeline:
         self._part = slice(begin, begin + per_device * devices.local_count)
         self._feed, self._devices, self._num_images = feed, devices, len(source)
         source = decoded.decode_up_to(source, feed.image_size, feed.data.resident_bytes)
-        self._fields = data.fields_of(source)
+        self._fields = dict(data.fields_of(source))
+        self._lengths = captions.lengths_of(source) if feed.sorts_captions else None
+        if self._lengths is not None:
+            (_, words), dtype = self._fields["captions"]
+            self._fields["captions"] = (1, words), dtype
         self.resident = isinstance(source, decoded.DecodedSource)
         self.data: Any = ()
         if isinstance(source, decoded.DecodedSource):
@@ -123,7 +133,8 @@ class Pipeline:
         feed = self._feed
         shape = (num_steps, feed.batches_per_step, self._part.stop - self._part.start)
         if self.resident:
-            parts = {"index": jax.ShapeDtypeStruct(shape, np.int32)}
+            names = ("index",) if self._lengths is None else ("index", "caption")
+            parts = {name: jax.ShapeDtypeStruct(shape, np.int32) for name in names}
         else:
             size = feed.image_size
             parts = {
@@ -146,13 +157,11 @@ class Pipeline:
         Raises: ConfigError when too many of the images read so far are unreadable.
         """
         if self.resident:
-            for first_step, num_steps in dispatches:
-                index = dispatch_indices(
-                    self._feed, self._num_images, first_step, num_steps, self._part
-                )
-                yield self._devices.shard({"index": index}, self.BATCH_AXIS)
+            for each in dispatches:
+                chosen = _chosen(self._feed, self._num_images, self._lengths, each, self._part)
+                yield self._devices.shard(chosen, self.BATCH_AXIS)
             return
-        reader = _Reader(self._feed, self._num_images, self._part)
+        reader = _Reader(self._feed, self._num_images, self._lengths, self._part)
         known: dict[int, str] = {}
         for batch in _read_ahead(reader, dispatches, self._feed.data.workers):
             found = unreadable.unpack(batch.pop("bad"))
@@ -168,8 +177,9 @@ class _Reader:
     Beside images and labels, it returns the unreadable images that its worker has met (`bad`).
     """
 
-    def __init__(self, feed: Feed, num_images: int, part: slice):
-        self._feed, self._num_images, self._part = feed, num_images, part
+    def __init__(self, feed: Feed, num_images: int, lengths: np.ndarray | None, part: slice):
+        self._feed, self._num_images = feed, num_images
+        self._lengths, self._part = lengths, part
         self._source: unreadable.Tolerant | None = None  # opened in the worker
 
     def __call__(self, dispatch: np.ndarray) -> dict[str, Any]:
@@ -177,13 +187,19 @@ class _Reader:
             source = data.load(self._feed.data, self._feed.image_size, quiet=True)
             self._source = unreadable.Tolerant(source)
         first_step, num_steps = map(int, dispatch)
-        indices = dispatch_indices(self._feed, self._num_images, first_step, num_steps, self._part)
+        size, steps = self._num_images, (first_step, num_steps)
+        chosen = _chosen(self._feed, size, self._lengths, steps, self._part)
+        indices = chosen["index"]
         images, labels, fields = data.read_all(self._source, indices.ravel())
         decoded.check_labels(self._source, labels)
+        fields = {k: x.reshape(*indices.shape, *x.shape[1:]) for k, x in fields.items()}
+        if "caption" in chosen:
+            which = chosen["caption"][..., None, None]
+            fields["captions"] = np.take_along_axis(fields["captions"], which, -2)
         return {
             "image": images.reshape(*indices.shape, *images.shape[1:]),
             "label": labels.reshape(indices.shape),
-            "fields": {k: x.reshape(*indices.shape, *x.shape[1:]) for k, x in fields.items()},
+            "fields": fields,
             "bad": unreadable.pack(self._source.bad),
         }
 
@@ -231,6 +247,9 @@ def decode(
         index = batch["index"]
         images, labels = whole["image"][index], whole["label"][index]
         fields = {name: values[index] for name, values in whole.get("fields", {}).items()}
+        if "caption" in batch:
+            which = batch["caption"][..., None, None]
+            fields["captions"] = jnp.take_along_axis(fields["captions"], which, -2)
     else:
         images, labels, fields = batch["image"], batch["label"], batch.get("fields", {})
     if config.flip or config.shift_px:

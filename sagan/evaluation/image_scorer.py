@@ -72,9 +72,9 @@ class ImageScorer:
             self._training = training_images()
             real = self._training.part(spec.num_real)
         else:
-            fitted = [f"data.fit={data.fit}"]  # as the images that the run was trained on
+            settings = reference.settings_for(spec.reference, data)
             real = reference.open_images(
-                spec.reference, overrides=fitted, image_size=image_size
+                spec.reference, overrides=settings, image_size=image_size
             ).part(spec.num_real)
             if num_classes is not None and real.num_classes is not None:
                 real = _renumbered(real, training_images())

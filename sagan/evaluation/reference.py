@@ -62,6 +62,22 @@ def find_place(text: str) -> tuple[Path, str | None] | None:
     return None
 
 
+def settings_for(text: str, own: DataConfig) -> list[str]:
+    """Returns the overrides with which a run opens images beside its own data.
+
+    They are made square as its own, and a preset of the same data set looks in the same folder.
+
+    Args:
+      text: as for `open_images`.
+      own: of the run.
+    """
+    found, name = [f"data.fit={own.fit}"], text.partition(":")[0]
+    if own.dir is None or find_place(text) is not None or name not in presets.preset_names():
+        return found
+    same = presets.load(name).data.name == own.name
+    return [*found, f"data.dir={own.dir}"] if same else found
+
+
 def fit_of(overrides: Sequence[str]) -> Fit:
     """Returns `data.fit` of some overrides, or its default."""
     return presets.load("folder", [o for o in overrides if o.startswith("data.fit=")]).data.fit

@@ -44,6 +44,7 @@ class Request:
       temperature: above 0, of samplers that have one; None means 1.
       complete: a folder, a zip, or PRESET:SPLIT; draw `num` of its images, and beside each some
         that begin like it.
+      enlarge: as `complete`; draw each beside its small copy and some enlargements of that.
       grid: write one picture with all images.
       npz: write one file with the arrays `arr_0`, uint8 (N, S, S, 3), and `arr_1`, labels (N,), as
         the evaluator of guided-diffusion reads them.
@@ -65,6 +66,7 @@ class Request:
     truncation: float | None = None
     temperature: float | None = None
     complete: str | None = None
+    enlarge: str | None = None
     grid: bool = False
     npz: bool = False
     interpolate: tuple[End, End] | None = None
@@ -79,10 +81,11 @@ class Request:
         require_truncation(self.truncation)
         warm = self.temperature is None or 0 < self.temperature < math.inf
         require(warm, f"--temperature {self.temperature}; allowed: above 0")
-        require(
-            self.complete is None or self.classes is None,
-            "--complete takes the classes of its images; --classes does not go with it",
-        )
+        for name in ("complete", "enlarge"):
+            require(
+                getattr(self, name) is None or self.classes is None,
+                f"--{name} takes the classes of its images; --classes does not go with it",
+            )
         _require_32_bits(self.seed, "--seed")
         if self.interpolate is not None:
             for end in self.interpolate:
@@ -96,14 +99,14 @@ class Request:
         require(
             not (self.folders and self.single_file),
             "--folders is about single images; it goes with neither --grid, --npz, --interpolate, "
-            "--attention nor --complete",
+            "--attention, --complete nor --enlarge",
         )
         self._check_out()
 
     @property
     def single_file(self) -> bool:
         """Whether one file is written, not one for each image."""
-        drawings = (self.interpolate, self.attention, self.complete)
+        drawings = (self.interpolate, self.attention, self.complete, self.enlarge)
         sheet = self.grid or any(each is not None for each in drawings)
         return sheet or self.npz
 
@@ -140,6 +143,8 @@ def write(sampler: Any, request: Request) -> list[Path]:
         require(takes, f"--temperature {request.temperature}: this run's samples have none")
     if request.complete is not None:
         _require_able(sampler, "completion_sheet", "completions")
+    if request.enlarge is not None:
+        _require_able(sampler, "enlargement_sheet", "enlargements")
     labels, indices = sampler.chosen(request.classes, request.num)
     ends = _ends(sampler, request, labels)
     out = request.out
@@ -160,6 +165,10 @@ def write(sampler: Any, request: Request) -> list[Path]:
         return [path]
     if request.complete is not None:
         sheet = sampler.completion_sheet(request.complete, request.num, **_how(request))
+        images.save(path, sheet, about)
+        return [path]
+    if request.enlarge is not None:
+        sheet = sampler.enlargement_sheet(request.enlarge, request.num, **_how(request))
         images.save(path, sheet, about)
         return [path]
     if request.attention is not None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from support import tiny_tfds
 
 from sagan import data
 from sagan.config import ConfigError, DataConfig
@@ -37,6 +38,10 @@ def config_of(folder, request):
             images = [entry, entry | {"filename": "dog/1.jpg"}]
             (folder / "dataset.json").write_text(json.dumps({"images": images}))
             return DataConfig(name=name, dir=str(folder), min_word_count=1)
+        if name == "tfds_captions":
+            tiny_tfds.prepare(folder)
+            name, config = "tfds_captions/squares_with_captions", {"min_word_count": 1}
+            return DataConfig(name=name, dir=str(folder), **config)
         return DataConfig(name=name, dir=str(folder))
 
     return make
@@ -88,6 +93,14 @@ def test_folder_classes_are_its_sub_folders(folder):
     assert source[5]["label"] == 1
 
 
+def test_a_part_keeps_the_numbers_of_other_class_names(folder):
+    images = image_sets.open_folder(folder, 8).with_classes(["fox", "dog", "cat"])
+    pixels, labels = images.part(5).read(np.arange(5))
+    assert [("dog", "cat")[red] for red in (pixels[:, 4, 4, 0] > 100).astype(int)] == [
+        ("fox", "dog", "cat")[label] for label in labels
+    ]
+
+
 def test_folder_splits_and_flat_folders(folder):
     for split in ("train", "val"):
         _write(folder / "set" / split / "a" / "x.png")
@@ -120,6 +133,7 @@ def test_a_changed_folder_has_another_key(folder):
         ({"name": "digits", "split": "tests"}, ["data.split='tests'", "did you mean test"]),
         ({"name": "tfds"}, ["data.name=tfds", "tfds/cifar10"]),
         ({"name": "tfds/cifar10", "dir": "/nowhere"}, ["data.dir=/nowhere", "'cifar10'"]),
+        ({"name": "tfds_captions"}, ["data.name=tfds_captions", "tfds_captions/coco_captions"]),
     ],
 )
 def test_mistakes_say_what_was_got_and_what_is_allowed(config, facts):

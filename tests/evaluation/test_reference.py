@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sagan.config import DataConfig
 from sagan.data.image_sets import FromSource
 from sagan.evaluation import metrics, reference
 
@@ -219,3 +220,10 @@ def test_two_processes_share_the_work_and_the_cache_of_the_first(tmp_path):
     assert first[:3] == [alone.sha256, [17, 17, 16], ["pool.bank", "pool.moments"]]
     np.testing.assert_allclose(first[3], alone.states["pool.moments"].outer, rtol=1e-12)
     assert not (tmp_path / "1").exists()
+
+
+def test_other_splits_of_a_runs_data_are_looked_for_in_its_folder(tmp_path):
+    own = DataConfig(name="tfds/cifar10", dir="/there", fit="pad")
+    assert reference.settings_for("cifar10:test", own) == ["data.fit=pad", "data.dir=/there"]
+    for other in ("digits:test", str(tmp_path), "unknown", "x.npz"):
+        assert reference.settings_for(other, own) == ["data.fit=pad"]

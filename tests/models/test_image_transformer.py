@@ -1,78 +1,24 @@
 """The Image Transformer's network: what sees what, and the same numbers worked out in NumPy."""
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.plain_transformer import (
+    FORMS,
+    SIZE,
+    config,
+    made,
+    numpy_network,
+    order,
+    sees,
+    starts_anew,
+)
 
 from sagan.config import ConfigError
 from sagan.models import image_transformer
 from sagan.models.image_transformer import Config
 from sagan.models.layers.causal import Layout
-
-SIZE = 8
-FORMS = {
-    "full": {"attention": "full"},
-    "local_1d": {"attention": "local_1d", "block": (12,), "memory": (7,)},
-    "local_2d": {"attention": "local_2d", "block": (4, 2), "memory": (2, 3)},
-}
-
-
-def config(form, **fields):
-    """A grey image of 8 px with a level of its own for each position."""
-    usual = {"image_size": SIZE, "num_classes": 3, "channels": 1, "levels": SIZE**2, "layers": 2,
-             "features": 8, "heads": 2, "feed_forward": 12, "init_gain": 1.0}  # fmt: skip
-    found = Config(**usual | FORMS[form] | fields)
-    image_transformer.check(found)
-    return found
-
-
-@functools.cache
-def made(form, **fields):
-    """Returns config, network, variables and an image's levels, all of them different."""
-    found = config(form, **fields)
-    network = image_transformer.build(found)
-    tokens = jax.random.permutation(jax.random.key(0), SIZE**2)[:, None]
-    label = jnp.int32(1) if found.num_classes else None
-    return found, network, jax.jit(network.init)(jax.random.key(1), tokens, label), tokens
-
-
-def order(form):
-    """Returns (row, column) of each position, in the order in which they are generated."""
-    if form != "local_2d":
-        return [(r, c) for r in range(SIZE) for c in range(SIZE)]
-    h, w = FORMS[form]["block"]
-    return [
-        (r, c)
-        for top in range(0, SIZE, h)
-        for left in range(0, SIZE, w)
-        for r in range(top, top + h)
-        for c in range(left, left + w)
-    ]
-
-
-def sees(form, query, key):
-    """Returns whether one position looks at another, as the paper says it."""
-    places = order(form)
-    if key > query:
-        return False
-    if form == "full":
-        return True
-    if form == "local_1d":
-        (size,), (before,) = FORMS[form]["block"], FORMS[form]["memory"]
-        return key >= query // size * size - before
-    (h, w), (above, beside) = FORMS[form]["block"], FORMS[form]["memory"]
-    (row, column), (r, c) = places[query], places[key]
-    top, left = row // h * h, column // w * w
-    return top - above <= r < top + h and left - beside <= c < left + w + beside
-
-
-def starts_anew(form, position):
-    """Returns whether nothing is read before a position."""
-    return position % math.prod(FORMS[form]["block"]) == 0 if form == "local_2d" else position == 0
 
 
 def dependence(form, layers):
@@ -132,52 +78,22 @@ def test_order_and_back():
     np.testing.assert_array_equal(layout.to_raster(layout.to_order(raster)), raster)
 
 
-def numpy_norm(x, p):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return x * p["scale"] + p["bias"]
-
-
-def numpy_network(form, found, params, tokens, label):
-    """The whole network, position by position, in float64."""
-    params = jax.tree.map(np.float64, params)
-    d, heads, places = found.features, found.heads, order(form)
-    table = params["read"]["Embed_0"]["embedding"]
-
-    def wave(n):
-        k = d // 4
-        rates = 1e4 ** (-np.arange(k) / (k - 1))
-        return np.concatenate([np.sin(n * rates), np.cos(n * rates)])
-
-    x = np.zeros((len(places), d))
-    for t, (row, column) in enumerate(places):
-        if not starts_anew(form, t):
-            x[t] = table[tokens[t - 1, 0]] * math.sqrt(d)
-        x[t] += np.concatenate([wave(row), wave(column)])
-        x[t] += params["classes"]["embedding"][label] * math.sqrt(d)
-    for number in range(found.layers):
-        p = params[f"layers_{number}"]
-        q, k, v = (x @ p["attention"][name]["kernel"] for name in ("query", "key", "value"))
-        gathered, c = np.zeros_like(q), d // heads
-        for t in range(len(places)):
-            keys = [s for s in range(len(places)) if sees(form, t, s)]
-            for head in range(heads):
-                part = slice(head * c, (head + 1) * c)
-                scores = k[keys, part] @ q[t, part] / math.sqrt(c)
-                weights = np.exp(scores - scores.max())
-                gathered[t, part] = weights @ v[keys, part] / weights.sum()
-        x = numpy_norm(x + gathered @ p["attention"]["output"]["kernel"], p["attention_norm"])
-        inner = np.maximum(x @ p["inner"]["kernel"] + p["inner"]["bias"], 0)
-        x = numpy_norm(x + inner @ p["outer"]["kernel"] + p["outer"]["bias"], p["outer_norm"])
-    return x @ params["head"]["kernel"] + params["head"]["bias"]
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_the_network_is_the_one_described(form):
     found, network, variables, tokens = made(form)
     got = jax.jit(network.apply)(variables, tokens, jnp.int32(1))
     assert got.shape == (SIZE**2, found.levels) and got.dtype == jnp.float32
-    expected = numpy_network(form, found, variables["params"], np.asarray(tokens), 1)
+    expected, _ = numpy_network(form, found, variables["params"], np.asarray(tokens), 1)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5)
+
+
+def test_bfloat16_is_close_and_keeps_its_parameters():
+    found, _, variables, tokens = made("local_1d")
+    half = image_transformer.build(config("local_1d", dtype="bfloat16"))
+    results = half.apply(variables, tokens, jnp.int32(1))
+    expected, _ = numpy_network("local_1d", found, variables["params"], np.asarray(tokens), 1)
+    assert results.dtype == jnp.float32 and not np.allclose(results, expected, atol=1e-3)
+    np.testing.assert_allclose(results, expected, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +103,8 @@ def test_the_network_is_the_one_described(form):
         ("local_1d", {"channels": 3, "levels": 8, "layers": 1, "positions": "learned"}),
         ("local_2d", {"channels": 3, "layers": 1, "output": "logistics", "mixtures": 2}),
         ("local_1d", {"layers": 1, "low_resolution": 4, "encoder_layers": 1}),
+        ("local_1d", {"layers": 1, "block": (80,)}),  # a single block, which has memory around it
+        ("local_2d", {"layers": 1, "block": (8, 8)}),
     ],
 )
 def test_one_position_at_a_time_gives_the_same(form, fields):

@@ -32,7 +32,7 @@ CONFIG = make(
 
 
 class Squares:
-    """A grey square in one of the four corners, with two captions."""
+    """A grey square in one of the four corners, with two captions, of three words and of two."""
 
     class_names = ("all",)
     vocabulary = (*SPECIAL, "a", "the", "square", "black", "dark", "light", "white")
@@ -46,11 +46,15 @@ class Squares:
     def __len__(self):
         return 40
 
+    def caption_lengths(self):
+        return np.tile([4, 3], (len(self), 1))
+
     def __getitem__(self, index):
         grey, (top, left) = index % 4, divmod(index // 4 % 4, 2)
         image = np.zeros((8, 8, 3), np.uint8)
         image[4 * top : 4 * top + 4, 4 * left : 4 * left + 4] = _GREYS[grey]
-        texts = [f"{article} {self.boxed_words[grey]} square".split() for article in ("a", "the")]
+        said = self.boxed_words[grey]
+        texts = [["a", said, "square"], ["the", said]]
         fields = {
             "captions": encode(texts, self.vocabulary, 5),
             "boxes": np.array([[4 * top, 4 * left, 4 * top + 4, 4 * left + 4]], np.int32),

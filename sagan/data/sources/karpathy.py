@@ -16,7 +16,6 @@ fewer repeats them, and surplus ones are not used.
 
 import hashlib
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +50,17 @@ class Karpathy(Stored):
         self.held_out = held_out(split.partition("+")[0], known)
         self._root = file.parent
         self._entries = [entry for entry in entries if entry["split"] in split.split("+")]
-        sentences = [s for entry in entries if entry["split"] == "train" for s in entry["words"]]
-        self.vocabulary = captions.vocabulary(sentences, min_count)
-        if len(self.vocabulary) <= len(captions.SPECIAL):
-            raise ConfigError(
-                f"{file}: no word of split train occurs data.min_word_count={min_count} times"
-            )
-        counts = Counter(len(entry["words"]) for entry in entries if entry["split"] == "train")
-        longest = min(max(map(len, sentences)), max_words)
-        shape = (counts.most_common(1)[0][0], longest + 1)
-        self.fields = {"captions": (shape, np.dtype(np.int32))}
+        self._corpus = captions.Corpus(
+            [entry["words"] for entry in self._entries],
+            [entry["words"] for entry in entries if entry["split"] == "train"],
+            min_count=min_count,
+            max_words=max_words,
+            where=str(file),
+        )
+        self.vocabulary, self.notes = self._corpus.vocabulary, self._corpus.notes
+        self.fields = {"captions": (self._corpus.shape, np.dtype(np.int32))}
         content = hashlib.sha256(text + f"{split} {image_size} {fit} {min_count}".encode())
-        self.key = f"karpathy-{content.hexdigest()[:24]}-{longest}"
+        self.key = f"karpathy-{content.hexdigest()[:24]}-{self._corpus.shape[1] - 1}"
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,11 +70,21 @@ class Karpathy(Stored):
 
     def __getitem__(self, index: int) -> Example:
         image, label = self.stored(index)
-        (count, length), _ = self.fields["captions"]
-        sentences = self._entries[index]["words"]
-        chosen = [sentences[n % len(sentences)] for n in range(count)]
-        rows = captions.encode(chosen, self.vocabulary, length)
-        return {"image": self.fitted(image), "label": label, "fields": {"captions": rows}}
+        fields = {"captions": self._corpus.rows(index)}
+        return {"image": self.fitted(image), "label": label, "fields": fields}
+
+    def caption_lengths(self) -> np.ndarray:
+        """Returns the number of words of each caption, with its end, (N, C)."""
+        return self._corpus.lengths()
+
+    def require_images(self) -> None:
+        """Raises: ConfigError if files of images are not there, naming the first."""
+        paths = [path for path in map(self._path, self._entries) if not path.is_file()]
+        if paths:
+            raise ConfigError(
+                f"{len(paths)} of {len(self)} images are missing, such as {paths[0]}; they are "
+                f"looked for in {', '.join(f'{place}/' for place in _PLACES)} beside {NAME}"
+            )
 
     def _path(self, entry: dict[str, Any]) -> Path:
         """Returns where the image is, or the first place where it was looked for."""
@@ -97,9 +105,11 @@ def load(config: DataConfig, image_size: int, argument: str) -> Karpathy:
     file = file / NAME if file.is_dir() else file
     if not file.is_file():
         raise ConfigError(f"data.dir={config.dir}: there is no file {file}")
-    return Karpathy(
+    source = Karpathy(
         file, config.split, image_size, config.fit, config.min_word_count, config.max_words
     )
+    source.require_images()
+    return source
 
 
 def _entries(text: bytes, file: Path) -> list[dict[str, Any]]:
@@ -109,8 +119,10 @@ def _entries(text: bytes, file: Path) -> list[dict[str, Any]]:
     """
     try:
         listed = json.loads(text)["images"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{file}: not JSON with a list `images` ({error})") from error
+    if not isinstance(listed, list):
+        raise ConfigError(f"{file}: `images` is no list, but {str(listed)[:40]}")
     found = []
     for number, entry in enumerate(listed):
         try:

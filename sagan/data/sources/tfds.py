@@ -77,6 +77,11 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
     """
     if not argument:
         raise ConfigError("data.name=tfds needs the dataset's name, such as tfds/cifar10")
+    return Prepared(prepared_in(config, argument), config.split, image_size, config.fit)
+
+
+def prepared_in(config: DataConfig, argument: str) -> Path:
+    """Returns the folder of the newest version of a set. Raises: ConfigError if there is none."""
     root = folder_of(config.dir)
     versions = sorted((root / argument).glob("**/dataset_info.json"), key=_by_number)
     if not versions:
@@ -85,7 +90,7 @@ def load(config: DataConfig, image_size: int, argument: str) -> Prepared:
             f"{argument}/VERSION/dataset_info.json); prepare it first: sagan prepare {argument}"
             + (f" data.dir={config.dir}" if config.dir else "")
         )
-    return Prepared(versions[-1].parent, config.split, image_size, config.fit)
+    return versions[-1].parent
 
 
 def _by_number(path: Path) -> list[Any]:

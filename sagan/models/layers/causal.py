@@ -85,6 +85,14 @@ class Layout:
         parts = x.reshape(-1, self.shifted_within, x.shape[-1])
         return jnp.pad(parts, ((0, 0), (1, 0), (0, 0)))[:, :-1].reshape(x.shape)
 
+    def unshift(self, x: Float[Array, "n L"]) -> Float[Array, "n L"]:
+        """Brings what belongs to each position to the one that is read there; see `shift`.
+
+        What belongs to a position where nothing is read is lost.
+        """
+        parts = x.reshape(len(x), -1, self.shifted_within)
+        return jnp.pad(parts, ((0, 0), (0, 0), (0, 1)))[..., 1:].reshape(x.shape)
+
     def memories(self, x: Array) -> Array:
         """Returns what belongs to the memory of each block: (H, L, C) -> (H, blocks, K, C)."""
         if self.form == "local_2d":
@@ -112,6 +120,14 @@ class Layout:
         now = 1 + jnp.arange(len(self.times) * self.queries).reshape(len(self.times), -1, 1)
         return (times > 0) & (times <= now)
 
+    def looks_at(self, at: Int[Array, " n"]) -> Bool[Array, "n L"]:
+        """Returns which positions some positions look at."""
+        times = jnp.asarray(self.times)[at // self.queries]
+        seen = (times > 0) & (times <= at[:, None] + 1)
+        count = jnp.zeros((len(at), self.length), jnp.int32)
+        rows = jnp.arange(len(at))[:, None]
+        return count.at[rows, jnp.maximum(times - 1, 0)].add(seen) > 0
+
     def attend(self, query: Heads, key: Heads, value: Heads) -> tuple[Heads, None]:
         """Computes all positions at once; there is nothing to keep."""
         q = self._filled(query).reshape(len(query), len(self.times), self.queries, -1)
@@ -136,7 +152,7 @@ class Layout:
         times = jnp.asarray(self.times)[time // self.queries]
         seen = (times > 0) & (times <= time + 1)
         k, v = keys, values
-        if len(self.times) > 1:
+        if self.form != "full":
             chosen = jnp.maximum(times - 1, 0)
             k, v = keys[:, chosen], values[:, chosen]
         out = within(query[:, None], k[:, None], v[:, None], seen[None, None])

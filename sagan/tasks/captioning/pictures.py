@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 _SIDE_PX = 112  # of a panel, at least
 _TEXT_PX = 18
 _GAP_PX = 4
+_COLUMNS = 14  # panels in a row
 _BLUR = 20 / 224  # of the side
 _OPACITY = 0.8
 
@@ -24,19 +25,22 @@ def panels(
     sentence: Sequence[str],
     attention: Float[np.ndarray, "T G G"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Draws an image, and a panel for each word of its caption, in one row."""
+    """Draws an image, and a panel for each word of its caption, in rows of up to 14."""
     side = len(image) * math.ceil(_SIDE_PX / len(image))
     shown = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
     tiles = [("", shown)]
     for word, weights in zip(sentence, attention, strict=True):
         tiles.append((word, Image.fromarray(_overlay(np.asarray(shown), weights))))
-    width = len(tiles) * (side + _GAP_PX) + _GAP_PX
-    sheet = Image.new("RGB", (width, side + _TEXT_PX + 2 * _GAP_PX), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX - 4)
+    columns, height = min(len(tiles), _COLUMNS), side + _TEXT_PX + 2 * _GAP_PX
+    size = columns * (side + _GAP_PX) + _GAP_PX, -(-len(tiles) // columns) * height
+    sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(_TEXT_PX - 4)
     for number, (word, tile) in enumerate(tiles):
-        left = _GAP_PX + number * (side + _GAP_PX)
-        draw.text((left + 2, 1), word, fill="black", font=font)
-        sheet.paste(tile, (left, _TEXT_PX + _GAP_PX))
+        row, column = divmod(number, columns)
+        left, top = _GAP_PX + column * (side + _GAP_PX), row * height
+        label = Image.new("RGB", (side, _TEXT_PX), "white")  # cuts off what is too long
+        ImageDraw.Draw(label).text((2, 1), word, fill="black", font=font)
+        sheet.paste(label, (left, top))
+        sheet.paste(tile, (left, top + _TEXT_PX + _GAP_PX))
     return np.asarray(sheet)
 
 
@@ -54,8 +58,8 @@ def _overlay(
     return np.round(mixed).astype(np.uint8)
 
 
-def stacked(rows: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Puts pictures under one another, on white."""
+def stacked(rows: Sequence[np.ndarray]) -> UInt8[np.ndarray, "H W 3"]:
+    """Puts pictures (h, w, 3) of any widths under one another, on white."""
     sheet = np.full((sum(map(len, rows)), max(row.shape[1] for row in rows), 3), 255, np.uint8)
     top = 0
     for row in rows:

@@ -65,13 +65,13 @@ class CaptionSampler:
         """Height and width of the images in pixels."""
         return self.config.model.image_size
 
-    def caption(self, images: ArrayLike, beam: int = 1) -> Captions:
+    def caption(self, images: ArrayLike, beam: int | None = None) -> Captions:
         """Writes a caption for each image.
 
         Args:
           images: uint8 (N, S, S, 3), RGB, of `image_size` pixels.
           beam: captions of each image that are kept from word to word; 1 takes the likeliest word
-            each time, 10 or so often finds a likelier caption.
+            each time, 10 or so often finds a likelier caption. None: the config's `model.beam`.
 
         Raises: ConfigError for images of another shape or type, or a beam that is not positive.
         """
@@ -82,9 +82,10 @@ class CaptionSampler:
             f"images are {pixels.dtype} of shape {pixels.shape}; allowed: uint8 "
             f"(N, {size}, {size}, 3)",
         )
+        model: Any = self.config.model
+        beam = model.beam if beam is None else beam
         is_count = isinstance(beam, int) and not isinstance(beam, bool) and beam >= 1
         require(is_count, f"beam={beam!r}; allowed: whole numbers >= 1")
-        model: Any = self.config.model
         found: list[Any] = []
         for begin in range(0, len(pixels), _AT_A_TIME):
             part = pixels[begin : begin + _AT_A_TIME]

@@ -18,7 +18,7 @@ METRICS = ("bleu", "bleu_paper", "exact_match", "pointing")
 
 
 class CaptionScorer:
-    """Scores captions of the held-out split; METEOR is not among the scores.
+    """Scores captions of the held-out split, or of another one; METEOR is not among the scores.
 
     | metric | what it is |
     |---|---|
@@ -42,7 +42,7 @@ class CaptionScorer:
                 f"unknown metric {name!r}{closest(name, METRICS)}; captioning runs have: "
                 f"{', '.join(METRICS)}",
             )
-        for name in ("reference", "weights", "truncation", "num_real"):
+        for name in ("weights", "truncation", "num_real"):
             found = getattr(spec, name)
             require(found is None, f"{name}={found}: captions are scored without it")
         require(
@@ -50,7 +50,8 @@ class CaptionScorer:
         )
         size = config.model.image_size
         train = data.load(config.data, size, quiet=True)
-        self._split = getattr(train, "held_out", None) or config.data.split
+        asked = None if spec.reference is None else _split_of(spec.reference, config)
+        self._split = asked or getattr(train, "held_out", None) or config.data.split
         self._source: Any = train
         if self._split != config.data.split:
             self._source = data.load(config.data, size, split=self._split, quiet=True)
@@ -118,6 +119,18 @@ class CaptionScorer:
             "warnings": [],
             "seconds": round(time.monotonic() - started, 3),
         }
+
+
+def _split_of(reference: str, config: Config) -> str:
+    """Returns the split of the run's own data that a reference names."""
+    name, _, split = reference.rpartition(":")
+    own = dict.fromkeys((config.name, config.data.name))
+    require(
+        name in own and bool(split),
+        f"reference={reference}: captions are scored on the run's own data; allowed: "
+        f"{' or '.join(f'{each}:SPLIT' for each in own)}",
+    )
+    return split
 
 
 def pointing(

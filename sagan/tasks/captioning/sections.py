@@ -3,7 +3,7 @@
 import dataclasses
 
 from sagan import config
-from sagan.config.fields import NotNegative
+from sagan.config.fields import Count, NotNegative
 from sagan.config.schedules import NotNegativeSchedule
 
 
@@ -26,3 +26,6 @@ class TrainConfig(config.TrainConfig):
     reinforce_weight: NotNegative = 0.1
     # Weight of the entropy of hard attention, which is raised so that it keeps trying places.
     entropy_weight: NotNegative = 0.002
+    # Above 1, batches hold captions of similar length, and a step has only as many words as they
+    # need, of this many possible numbers, each of which is compiled.
+    length_buckets: Count = 1

@@ -5,6 +5,7 @@ averaged over all devices explicitly. Every random draw is a function of (seed, 
 global batch), so the number of devices changes nothing. The encoder's weights never move.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from sagan.data.captions import END
 from sagan.data.pipeline import Batch
 from sagan.models.show_attend_tell import Captioner, Config, Masks, Memory
-from sagan.parallel.devices import first_index, mean_over_devices
+from sagan.parallel.devices import AXIS, first_index, mean_over_devices
 from sagan.parallel.keys import index_keys, of_stream
 from sagan.tasks.captioning.sections import OptimConfig, TrainConfig
 from sagan.tasks.gan.optimizer import value
@@ -67,6 +68,11 @@ class Draws(NamedTuple):
     masks: Masks | None = None
     gumbel: Float[Array, "T B L"] | None = None
     samples: Bool[Array, ""] | None = None
+
+    def first(self, words: int) -> "Draws":
+        """Returns the numbers of the first words."""
+        masks, gumbel = jax.tree.map(lambda x: x[:words], (self.masks, self.gumbel))
+        return Draws(masks, gumbel, self.samples)
 
 
 class Written(NamedTuple):
@@ -187,9 +193,18 @@ def train_step(
     hard = parts.model.attention == "hard"
     draws = draw(parts, keys, key, caption.shape[1], annotations.shape[1])
 
+    def loss_of_first(words: int, params: Any) -> tuple[Array, Any]:
+        some, part = caption[:, :words], draws.first(words)
+        written = write(parts.network, params, annotations, some, part)
+        return losses(written, some, state.baseline, hard, draws.samples, parts.train)
+
     def loss(params: Any) -> tuple[Array, Any]:
-        written = write(parts.network, params, annotations, caption, draws)
-        return losses(written, caption, state.baseline, hard, draws.samples, parts.train)
+        possible = buckets(caption.shape[1], parts.train.length_buckets)
+        if len(possible) == 1:
+            return loss_of_first(possible[0], params)
+        longest = jax.lax.pmax(counted(caption).sum(1).max(), AXIS)
+        branches = [functools.partial(loss_of_first, words) for words in possible]
+        return jax.lax.switch((longest > jnp.array(possible[:-1])).sum(), branches, params)
 
     grads, scalars = jax.grad(loss, has_aux=True)(state.params)
     grads, scalars = mean_over_devices((grads, scalars))
@@ -202,6 +217,11 @@ def train_step(
         scalars["loss/word"], state.baseline, 1 - _BASELINE_DECAY
     )
     return CaptionState(params, state.encoder, opt_state, baseline), scalars
+
+
+def buckets(words: int, count: int) -> list[int]:
+    """Returns up to `count` numbers of words that a step may have; the last one is all of them."""
+    return sorted({-(-words * n // count) for n in range(1, count + 1)})
 
 
 def optimizer(optim: OptimConfig, images_seen: Float[Array, ""]) -> optax.GradientTransformation:

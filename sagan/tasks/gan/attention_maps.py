@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from sagan.files.images import grid
 
 USUAL_POINTS = ((0.3, 0.3), (0.5, 0.5), (0.75, 0.65))  # (row, column) as fractions of the side
-_COLOURS = ((255, 64, 64), (64, 220, 64), (80, 140, 255), (255, 210, 40), (230, 80, 230))
+COLOURS = ((255, 64, 64), (64, 220, 64), (80, 140, 255), (255, 210, 40), (230, 80, 230))
 _PANEL_PX = 128
 
 
@@ -31,9 +31,9 @@ def sheet(
     panels = []
     for number, image in enumerate(drawn):
         for layer in maps.values():
-            panels.append(_dotted(image, points))
+            panels.append(dotted(image, points))
             panels += [
-                overlay(image, row_of(layer[number], point), _COLOURS[n % len(_COLOURS)])
+                overlay(image, row_of(layer[number], point), COLOURS[n % len(COLOURS)])
                 for n, point in enumerate(points)
             ]
     return grid(np.stack(panels), len(points) + 1, gap=4)
@@ -60,9 +60,12 @@ def overlay(
     attention: Float[np.ndarray, "k k"],
     colour: tuple[int, int, int],
 ) -> UInt8[np.ndarray, "P P 3"]:
-    """Returns the image in dark grey, coloured where the map is close to its maximum."""
+    """Returns the image in dark grey, coloured where the map is close to its maximum.
+
+    A map of zeros colours nothing.
+    """
     base = np.asarray(_enlarged(image), np.float32)
-    strength = Image.fromarray((attention / attention.max()).astype(np.float32))
+    strength = Image.fromarray((attention / max(attention.max(), 1e-20)).astype(np.float32))
     strength = strength.resize((_PANEL_PX, _PANEL_PX), Image.Resampling.BILINEAR)
     alpha = np.clip(np.asarray(strength), 0, 1)[..., None]
     grey = base.mean(-1, keepdims=True).repeat(3, -1) * 0.5
@@ -70,14 +73,15 @@ def overlay(
     return np.round((1 - alpha) * grey + alpha * lit).astype(np.uint8)
 
 
-def _dotted(
+def dotted(
     image: UInt8[np.ndarray, "S S 3"], points: Sequence[tuple[float, float]]
 ) -> UInt8[np.ndarray, "P P 3"]:
+    """Returns the image with a coloured dot at each point."""
     picture = _enlarged(image)
     draw = ImageDraw.Draw(picture)
     for number, (row, column) in enumerate(points):
         y, x = row * _PANEL_PX, column * _PANEL_PX
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour, outline=(255, 255, 255), width=1)
     return np.asarray(picture)
 

@@ -11,7 +11,7 @@ from sagan.config import GuardConfig
 from sagan.data import Source, unreadable
 from sagan.models.image_transformer import Config
 from sagan.tasks import Preview
-from sagan.tasks.image_transformer.sampler import require_grey
+from sagan.tasks.image_transformer.checks import require_grey
 
 _READINGS = 3  # in a row make an alarm, since a single batch may be an outlier
 _FIRST = 10  # log lines that may be worse than guessing, at the start

@@ -13,16 +13,19 @@ from numpy.typing import ArrayLike
 
 from sagan.config import Config
 from sagan.config.fields import require
-from sagan.evaluation import reference
-from sagan.files.images import grid
 from sagan.models import image_transformer
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
-from sagan.tasks.image_transformer import generate
+from sagan.tasks.gan.attention_maps import USUAL_POINTS
+from sagan.tasks.image_transformer import attention_maps, generate, sheets
+from sagan.tasks.image_transformer.attention_maps import Points
+from sagan.tasks.image_transformer.checks import (
+    require_grey,
+    require_images,
+    require_no_truncation,
+)
 from sagan.tasks.image_transformer.generate import Images, Wanted
 
-_COMPLETIONS = 4  # of each image
-_MIN_SIDE_PX = 64  # smaller images are enlarged in sheets, so that a person can see them
 Classes = Sequence[str | int] | str | int | None
 
 
@@ -89,15 +92,15 @@ class Sampler:
             None means 1.
           truncation: None, since there are no latents.
 
-        Raises: ConfigError for arguments that do not fit the model or one another, or a model that
-          enlarges images, which needs some: see `enlarge`.
+        Raises: ConfigError for arguments that do not fit, or a model that enlarges images.
         """
         require(
             not self._model.low_resolution,
-            "this model enlarges small images, so it cannot draw without them; see enlarge",
+            "this model enlarges small images, so it cannot draw without them; allowed: enlarge, "
+            "or sagan sample --enlarge IMAGES",
         )
         found, numbers = self.chosen(classes, num, labels, indices)
-        _require_no_truncation(truncation)
+        require_no_truncation(truncation)
         return self._draw(Wanted(numbers, found, None, None), seed, temperature)
 
     def complete(
@@ -129,7 +132,7 @@ class Sampler:
             chosen.is_whole(kept) and 0 <= kept <= self.image_size and kept % step == 0,
             f"rows={kept!r}; allowed: multiples of {step} from 0 to {self.image_size}",
         )
-        tokens, small = self._read(pixels)
+        tokens, small = generate.read(config, pixels)
         layout = image_transformer.layout_of(config)
         place = np.asarray(layout.to_order(jnp.arange(layout.length)))
         known = place // layout.columns < kept
@@ -150,20 +153,72 @@ class Sampler:
           where: the images: a folder, a zip, or PRESET:SPLIT.
           seed, temperature, truncation: as for `sample`.
 
-        Raises: ConfigError as `complete`, or if the images cannot be opened.
+        Raises: ConfigError as `complete`, or if the images cannot be opened or lack classes.
         """
-        _require_no_truncation(truncation)
-        opened = reference.open_images(where, image_size=self.image_size)
-        if self.class_names and opened.num_classes is not None:
-            opened = opened.with_classes(self.class_names)
-        pixels, labels = opened.part(min(num, len(opened))).read(np.arange(min(num, len(opened))))
-        images = np.repeat(pixels, _COMPLETIONS, 0)
-        repeated = None if not self.class_names or labels is None else labels.repeat(_COMPLETIONS)
-        drawn = self.complete(images, repeated, seed=seed, temperature=temperature)
-        rows = drawn.reshape(len(pixels), _COMPLETIONS, *pixels.shape[1:])
-        shown = np.concatenate([pixels[:, None], rows], 1).reshape(-1, *pixels.shape[1:])
-        scale = max(1, math.ceil(_MIN_SIDE_PX / self.image_size))
-        return grid(shown, 1 + _COMPLETIONS, scale=scale)
+        require_no_truncation(truncation)
+        return sheets.completions(self, where, num, {"seed": seed, "temperature": temperature})
+
+    def enlargement_sheet(
+        self,
+        where: str,
+        num: int,
+        *,
+        seed: int = 0,
+        temperature: float | None = None,
+        truncation: float | None = None,
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws a row for each of `num` images: its small copy, four enlargements, and itself.
+
+        Args, Raises: as for `completion_sheet`; a model that does not enlarge is refused.
+        """
+        require_no_truncation(truncation)
+        return sheets.enlargements(self, where, num, {"seed": seed, "temperature": temperature})
+
+    def attention(
+        self,
+        labels: ArrayLike | None = None,
+        indices: ArrayLike | None = None,
+        *,
+        points: Points = USUAL_POINTS,
+        seed: int = 0,
+        temperature: float | None = None,
+    ) -> dict[str, Float[np.ndarray, "N P S S"]]:
+        """Returns, by layer, where some pixels of the images that `sample` draws looked.
+
+            maps = transformer.attention(labels=[3], indices=[0], points=[(0.5, 0.5)])
+            maps["layers_0"][0, 0]  # (S, S): a weight for each pixel; see `attention_maps`
+
+        Args: as for `sample`; points are (row, column) as fractions of the side, in [0, 1).
+
+        Raises: ConfigError as `sample`, or for points outside the image.
+        """
+        drawn, found = self._drawn(labels, indices, seed, temperature)
+        return attention_maps.of_images(self._model, self._weights, drawn, found, points)
+
+    def attention_sheet(
+        self,
+        labels: ArrayLike | None,
+        indices: ArrayLike,
+        points: Points = (),
+        *,
+        seed: int = 0,
+        temperature: float | None = None,
+        truncation: float | None = None,
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws where points of images looked, or three usual ones; see `attention_maps.sheet`.
+
+        Args: as for `attention`, and `truncation` as for `sample`. Raises: as `attention`.
+        """
+        require_no_truncation(truncation)
+        drawn, found = self._drawn(labels, indices, seed, temperature)
+        usual = points or USUAL_POINTS
+        return attention_maps.sheet(self._model, self._weights, drawn, found, usual)
+
+    def _drawn(self, labels: Any, indices: Any, seed: int, temperature: float | None) -> Any:
+        """Draws images; returns them and their labels."""
+        how: Any = {"seed": seed, "temperature": temperature}
+        drawn = self.sample(labels=labels, indices=indices, **how)
+        return drawn, self.chosen(None, None, labels, indices)[0]
 
     def enlarge(
         self,
@@ -183,10 +238,10 @@ class Sampler:
         low = self._model.low_resolution
         require(low > 0, "this model does not enlarge images (model.low_resolution is 0)")
         pixels = np.asarray(images)
-        _require_images(pixels, low)
+        require_images(pixels, low)
         scale = self.image_size // low  # each small pixel as a square, whose mean is that pixel
         found, numbers = self._numbered(pixels, labels, indices)
-        _, small = self._read(pixels.repeat(scale, 1).repeat(scale, 2))
+        _, small = generate.read(self._model, pixels.repeat(scale, 1).repeat(scale, 2))
         return self._draw(Wanted(numbers, found, None, small), seed, temperature)
 
     def bits_per_dim(
@@ -232,7 +287,7 @@ class Sampler:
 
     def _images(self, images: Any, labels: Any, indices: Any) -> tuple[Any, Any, Any]:
         pixels = np.asarray(images)
-        _require_images(pixels, self.image_size)
+        require_images(pixels, self.image_size)
         if self._model.channels == 1:
             require_grey(pixels)
         return (pixels, *self._numbered(pixels, labels, indices))
@@ -242,31 +297,3 @@ class Sampler:
         found, numbers = self.chosen(None, None, labels, numbers)
         chosen.require_as_many(pixels, "images", numbers, "indices")
         return found, numbers
-
-    def _read(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the levels of images and of their small copies."""
-        return generate.read(self._model, pixels)
-
-
-def require_grey(pixels: UInt8[np.ndarray, "N S S 3"]) -> None:
-    """Raises: ConfigError if an image is not grey, so that one channel cannot stand for it."""
-    coloured = np.flatnonzero((pixels != pixels[..., :1]).any((1, 2, 3)))
-    require(
-        not coloured.size,
-        f"model.channels=1, but images are coloured, such as number {coloured[:1].tolist()} of "
-        "those read; allowed: grey images, or model.channels=3",
-    )
-
-
-def _require_images(pixels: np.ndarray, size: int) -> None:
-    require(
-        pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[1:] == (size, size, 3),
-        f"images are {pixels.dtype} of shape {pixels.shape}; allowed: uint8 (N, {size}, {size}, 3)",
-    )
-
-
-def _require_no_truncation(truncation: float | None) -> None:
-    require(
-        truncation is None,
-        f"truncation={truncation}, but there are no latents to be truncated; allowed: temperature",
-    )

@@ -16,7 +16,8 @@ from sagan.evaluation.image_scorer import ImageScorer
 from sagan.evaluation.metrics import Batch, Spec
 from sagan.files.progress import Progress
 from sagan.parallel import processes
-from sagan.tasks.image_transformer.sampler import Sampler, require_grey
+from sagan.tasks.image_transformer.checks import require_grey
+from sagan.tasks.image_transformer.sampler import Sampler
 
 BITS = "bits_per_dim"
 _BATCH = 256  # images that are read at a time
@@ -160,8 +161,8 @@ def _opened(spec: ScoreSpec, config: Config) -> FromSource:
             reference.saved_file(spec) is None,
             f"{BITS}: {spec.reference} holds statistics; allowed: a folder, or PRESET:SPLIT",
         )
-        fitted = [f"data.fit={config.data.fit}"]
-        images = reference.open_images(spec.reference, overrides=fitted, image_size=size)
+        settings = reference.settings_for(spec.reference, config.data)
+        images = reference.open_images(spec.reference, overrides=settings, image_size=size)
     if images.num_classes is not None and config.model.num_classes is not None:
         images = images.with_classes(training.class_names)
     return images.part(spec.num_real)

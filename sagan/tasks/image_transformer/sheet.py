@@ -10,6 +10,7 @@ from sagan.config import Config
 from sagan.data import unreadable
 from sagan.files.images import grid
 from sagan.tasks import Preview
+from sagan.tasks.image_transformer import sheets
 from sagan.tasks.image_transformer.sampler import Sampler
 
 _MAX_ROWS = 16
@@ -46,9 +47,7 @@ def _enlarged(
     chosen = np.linspace(0, len(source) - 1, count).astype(int)
     real, found = data.read(unreadable.Tolerant(source), chosen)
     labels = None if model.num_classes is None else found
-    low, scale = model.low_resolution, model.image_size // model.low_resolution
-    means = real.reshape(count, low, scale, low, scale, 3).mean((2, 4), dtype=np.float64)
-    small = np.round(means).astype(np.uint8)
+    small = sheets.small_copies(real, model.low_resolution)
     images = sampler.enlarge(small, labels, seed=config.seed)
-    shown = np.stack([small.repeat(scale, 1).repeat(scale, 2), images, real], 1)
+    shown = np.stack([sheets.as_large(small, real), images, real], 1)
     return images, labels, shown.reshape(-1, *images.shape[1:])

@@ -15,9 +15,15 @@ from sagan.config import ConfigError, make, replace
 from sagan.config.exit_codes import BAD_INPUT, DONE
 from sagan.evaluation import Scorer, ScoreSpec
 from sagan.tasks import Health, Task
+from sagan.tasks.captioning import files, pictures
 from sagan.training import loop
 
-HARD = replace(CONFIG, model={"attention": "hard"}, checkpoint={"every_steps": 2})
+HARD = replace(
+    CONFIG,
+    model={"attention": "hard"},
+    train={"length_buckets": 2},
+    checkpoint={"every_steps": 2},
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def test_a_checkpoint_captions_without_its_data(run):
         captioner.caption(images, beam=0)
 
 
-def test_sagan_caption_writes_captions_and_panels(run, tmp_path):
+def test_sagan_caption_writes_captions_and_panels(run, tmp_path, monkeypatch):
     folder = tmp_path / "images"
     folder.mkdir()
     for name in ("a.png", "b.png"):
@@ -77,9 +83,66 @@ def test_sagan_caption_writes_captions_and_panels(run, tmp_path):
         str(folder / n) for n in ("a.png", "b.png")
     ]
     assert found["beam"] == 2 and found["step"] == 4
+    monkeypatch.chdir(folder)  # pictures of an earlier call below the images are not captioned
+    inside = ["caption", str(run), "--images", ".", "--attention", "--out", "said"]
+    for _ in range(2):
+        assert cli.main(inside) == DONE
+        again = json.loads((folder / "said" / "captions.json").read_text())
+        assert [row["image"] for row in again["captions"]] == ["a.png", "b.png"]
+        assert again["beam"] == CONFIG.model.beam
     written = found["captions"][0]
     with Image.open(tmp_path / "out" / written["attention"]) as picture:
         assert picture.width // picture.height >= len(written["caption"].split())
+
+
+def test_images_are_never_overwritten(run, tmp_path, capsys):
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "0.png")
+    words = ["caption", str(run), "--images", str(tmp_path), "--attention", "--out", str(tmp_path)]
+    assert cli.main(words) == BAD_INPUT
+    assert "0.png" in capsys.readouterr().err
+    with Image.open(tmp_path / "0.png") as image:
+        assert image.size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["--images", "nowhere"], "nowhere"),
+        (["--images", "."], "no images"),
+        (["--images", "notes.txt"], "notes.txt"),
+        (["--images", "a.png", "--out", "a.png"], "a.png is a file"),
+        (["--images", "a.png", "--out", "a.png/out"], "a.png/out"),
+        (["--images", "a.png", "--step", "3"], "3"),
+    ],
+)
+def test_sagan_caption_says_what_is_wrong(run, tmp_path, monkeypatch, capsys, words, fact):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no image")
+    if "a.png" in words:
+        Image.new("RGB", (8, 8)).save("a.png")
+    given = [str(run), *words, *([] if "--out" in words else ["--out", "out"])]
+    assert cli.main(["caption", *given]) in (BAD_INPUT, 4)
+    assert fact in capsys.readouterr().err
+
+
+def test_captions_of_other_scripts_are_printed_and_drawn(run, tmp_path, capsys):
+    sampler = sagan.load(run)
+    known = tuple(f"h\u00fcnd\u0915\u0941{n}" for n in range(len(sampler.vocabulary) - 2))
+    other = dataclasses.replace(sampler, vocabulary=(*sampler.vocabulary[:2], *known))
+    Image.new("RGB", (5, 40)).save(tmp_path / "thin.png")
+    paths = files.find([tmp_path / "thin.png"], tmp_path / "out")
+    (row,) = files.write(other, paths, tmp_path / "out", beam=1, attention=True)
+    assert set(row["caption"].split()) <= set(known)
+    with Image.open(tmp_path / "out" / "0.png") as picture:
+        assert json.loads(picture.text["sagan"])["caption"] == row["caption"]
+
+
+def test_long_captions_have_several_rows_of_panels():
+    image, words = np.zeros((8, 8, 3), np.uint8), ["word"] * 30
+    maps = np.full((30, 2, 2), 0.25, np.float32)
+    whole = pictures.panels(image, words, maps)
+    short = pictures.panels(image, words[:13], maps[:13])
+    assert whole.shape[1] == short.shape[1] and len(whole) == 3 * len(short)
 
 
 def test_verbs_refuse_runs_of_another_task(run, tmp_path, capsys):
@@ -173,7 +236,14 @@ def test_a_folder_in_karpathys_format_trains_and_captions(tmp_path):
     karpathy(tmp_path)
     config = replace(
         CONFIG,
-        data={"name": "karpathy", "dir": str(tmp_path), "min_word_count": 2},
+        data={
+            "name": "karpathy",
+            "dir": str(tmp_path),
+            "min_word_count": 2,
+            "resident_bytes": 0,  # read anew for each batch
+            "workers": 0,
+        },
+        train={"length_buckets": 2},
         model={"vocabulary_size": "data", "max_words": "data"},
         eval={"metrics": ("bleu", "exact_match")},
     )
@@ -184,6 +254,14 @@ def test_a_folder_in_karpathys_format_trains_and_captions(tmp_path):
     assert sagan.evaluate(tmp_path / "run").keys() >= {"bleu6", "exact_match6"}
     with pytest.raises(ConfigError, match="boxes"):
         sagan.evaluate(tmp_path / "run", metrics=["pointing"])
+    sagan.evaluate(tmp_path / "run", reference="karpathy:train", num_images=3)
+    (other,) = (tmp_path / "run" / "eval" / "others").glob("4.*.json")
+    assert json.loads(other.read_text())["protocol"]["reference"] == "karpathy:train"
+    for reference in ("train", "digits:train", "karpathy:"):
+        with pytest.raises(ConfigError, match="tiny_captions:SPLIT or karpathy:SPLIT"):
+            sagan.evaluate(tmp_path / "run", reference=reference)
+    with pytest.raises(ConfigError, match="train, val"):
+        sagan.evaluate(tmp_path / "run", reference="karpathy:test")
 
 
 def test_errors_of_karpathys_format_name_file_and_entry(tmp_path):
@@ -198,6 +276,13 @@ def test_errors_of_karpathys_format_name_file_and_entry(tmp_path):
         load(split="test")
     with pytest.raises(ConfigError, match="min_word_count"):
         load(min_word_count=100)
+    (tmp_path / "images" / "3.png").rename(tmp_path / "away.png")
+    with pytest.raises(ConfigError, match=r"1 of 16 images.*3\.png"):
+        load(min_word_count=1)
+    for broken in ("{", "[]", '{"images": 5}', '{"images": {"a": 1}}'):
+        (tmp_path / "dataset.json").write_text(broken)
+        with pytest.raises(ConfigError, match=r"dataset\.json"):
+            load()
     (tmp_path / "dataset.json").write_text(json.dumps({"images": [entries[0], {"filename": "x"}]}))
     with pytest.raises(ConfigError, match=r"images\[1\]"):
         load()

@@ -10,8 +10,9 @@ from sklearn.datasets import load_digits
 from sagan import tasks
 from sagan.config import ConfigError, presets
 from sagan.data.pipeline import Batch
+from sagan.evaluation.features.fid_inception.network import Inception, layers_of
 from sagan.parallel.devices import AXIS
-from sagan.tasks.captioning.encoders import digits, vgg19
+from sagan.tasks.captioning.encoders import digits, inception, vgg19
 
 NAMES = ["captions", "captions_hard", "flickr8k", "coco_captions"]
 
@@ -106,3 +107,36 @@ def test_vgg19_equals_its_layers_in_torch(tmp_path):
         vgg19.load(None)
     with pytest.raises(ConfigError, match="image_size=30"):
         vgg19.grid(30)
+
+
+def test_inception_sees_what_fid_sees(tmp_path):
+    """The mean over places is the feature of the FID network, which is compared with others'."""
+    rng = np.random.default_rng(0)
+    layers = {
+        layer: {
+            "kernel": rng.normal(0, np.prod(x["kernel"].shape[:3]) ** -0.5, x["kernel"].shape),
+            "bias": rng.normal(0, 0.1, x["bias"].shape),
+        }
+        for layer, x in layers_of(("pool_768",)).items()
+    }
+    file = tmp_path / "weights.npz"
+    flat = {f"{layer}/{part}": x for layer, parts in layers.items() for part, x in parts.items()}
+    np.savez(file, **flat)
+    params = jax.tree.map(jax.numpy.asarray, inception.load(str(file)))
+    shapes = jax.tree.map(lambda x: x.shape, (params, inception.init(jax.random.key(0), 299)))
+    assert shapes[0] == shapes[1]
+    assert inception.grid(299) == 17 and inception.grid(75) == 3
+    pixels = rng.integers(0, 256, (1, 75, 75, 3))
+    found = jax.jit(inception.annotate)(params, jax.numpy.float32(pixels / 127.5 - 1))
+    assert found.shape == (1, 9, 768) and found.std() > 0.01
+    network = Inception(("pool_768",))
+    expected = jax.jit(network.apply)({"params": params}, jax.numpy.float32(pixels / 128 - 1))
+    np.testing.assert_allclose(found.mean(1), expected["pool_768"], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="image_size=42"):
+        inception.grid(42)
+    del flat["conv/kernel"], flat["conv/bias"]
+    np.savez(file, **flat)
+    with pytest.raises(ConfigError, match="1 layers.*conv"):
+        inception.load(str(file))
+    with pytest.raises(ConfigError, match="no such file"):
+        inception.load(str(tmp_path / "absent.npz"))

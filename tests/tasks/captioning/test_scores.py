@@ -23,19 +23,19 @@ def test_repeated_words_count_as_often_as_in_a_reference():
     np.testing.assert_allclose(found[0], 100 * 2 / 3)
 
 
-def test_bleu_equals_nltks():
-    bleu = pytest.importorskip("nltk.translate.bleu_score")
+def test_bleu_equals_that_of_other_programs():
+    """Numbers of nltk 3.10.4 and sacrebleu 2.6.0 (words as they are, no smoothing), which agree."""
     rng = np.random.default_rng(0)
 
-    def sentence():
-        return [str(word) for word in rng.integers(0, 6, rng.integers(4, 12))]
+    def sentence(least):
+        return [str(word) for word in rng.integers(0, 6, rng.integers(least, 12))]
 
-    candidates = [sentence() for _ in range(50)]
-    references = [[sentence() for _ in range(1 + n % 3)] for n in range(50)]
-    expected = [
-        100 * bleu.corpus_bleu(references, candidates, weights=[1 / n] * n) for n in range(1, 5)
-    ]
-    np.testing.assert_allclose(corpus_bleu(candidates, references, brevity=True), expected)
+    candidates = [sentence(4) for _ in range(50)]
+    references = [[sentence(8) for _ in range(3)] for _ in candidates]
+    usual, paper = (corpus_bleu(candidates, references, brevity=b) for b in (True, False))
+    np.testing.assert_allclose(usual, [72.917387, 52.259005, 27.500035, 12.05665], atol=1e-6)
+    # Without sacrebleu's brevity penalty of 0.8433054369738667.
+    np.testing.assert_allclose(paper, [86.466165, 61.969249, 32.609816, 14.296895], atol=1e-6)
 
 
 def test_pointing_counts_words_whose_box_holds_the_maximum():

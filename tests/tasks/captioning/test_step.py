@@ -16,7 +16,7 @@ from sagan.config import replace
 from sagan.data.pipeline import Batch
 from sagan.parallel.devices import AXIS
 from sagan.parallel.keys import index_keys
-from sagan.tasks.captioning.step import Draws, draw, losses, train_step, write
+from sagan.tasks.captioning.step import Draws, buckets, draw, losses, train_step, write
 
 # Adam's step is then a smooth function of the gradient.
 SMOOTH = replace(CONFIG, optim={"epsilon": 1.0, "learning_rate": 1.0})
@@ -147,6 +147,41 @@ def test_four_devices_take_the_step_of_one(config):
     one, four = (stepped(config, batch, devices, key) for devices in (1, 4))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def cut_short(config, number):
+    """Returns a config whose steps have 3 or 5 words, and examples of which so many need 5."""
+    batch = examples(8)
+    _, _, fields = data.read_all(Squares(), range(8))
+    rows = (
+        jnp.asarray(np.stack([fields["captions"][:, 1]], 1))
+        .at[:number]
+        .set(batch.fields["captions"][:number])
+    )
+    cut = replace(config, train={"length_buckets": 2, "attention_penalty": 0.5})
+    return cut, batch._replace(fields={"captions": rows})
+
+
+def test_words_behind_the_end_of_all_captions_change_nothing():
+    cut, batch = cut_short(HARD, 0)
+    key, whole = key_that(True), replace(cut, train={"length_buckets": 1})
+    some, every = (stepped(config, batch, 1, key) for config in (cut, whole))
+    for x, y in zip(jax.tree.leaves(some), jax.tree.leaves(every), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+
+
+def test_devices_agree_on_the_number_of_words():
+    cut, batch = cut_short(SMOOTH, 1)  # only the first device has a long caption
+    one, four = (stepped(cut, batch, devices, key_that(True)) for devices in (1, 4))
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    shorter = stepped(*cut_short(SMOOTH, 0), 1, key_that(True))[1]["loss/attention"]
+    assert shorter != one[1]["loss/attention"]  # the penalty is that of three words, not of five
+
+
+def test_numbers_of_words():
+    assert buckets(31, 5) == [7, 13, 19, 25, 31] and buckets(5, 1) == [5]
+    assert buckets(3, 9) == [1, 2, 3]
 
 
 def test_two_real_devices_equal_one():

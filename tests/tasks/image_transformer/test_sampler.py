@@ -146,6 +146,9 @@ def test_the_command_draws_sheets(transformer_run, tmp_path, extra, size):
         (["--truncation", "0.5"], ["truncation=0.5"]),
         (["--interpolate", "0", "1"], ["interpolations"]),
         (["--complete", "digits:test", "--classes", "3"], ["--complete", "--classes"]),
+        (["--enlarge", "digits:test", "--classes", "3"], ["--enlarge", "--classes"]),
+        (["--enlarge", "digits:test"], ["model.low_resolution"]),
+        (["--attention", "--truncation", "0.5"], ["truncation=0.5"]),
     ],
 )
 def test_the_command_says_what_cannot_be_drawn(transformer_run, tmp_path, capsys, extra, facts):
@@ -166,9 +169,28 @@ def test_models_that_enlarge(sampler):
     assert drawn.shape == (2, 8, 8, 3) and not np.array_equal(drawn[0], drawn[1])
     with pytest.raises(ConfigError, match="enlarge"):
         large.sample(num=1)
+    sheet = large.enlargement_sheet("digits:test", 3)
+    assert sheet.shape == (3 * 66 + 2, 6 * 66 + 2, 3)
+    again = large.enlargement_sheet("digits:test", 3, seed=1)
+    same = (sheet == again).all((0, 2))
+    assert same[:66].all() and same[-66:].all() and not same[70:-70].all()
+    with pytest.raises(ConfigError, match="low_resolution"):
+        sampler.enlargement_sheet("digits:test", 3)
     preview = task.preview(variables, 0)
     assert preview.images.shape == (10, 8, 8, 3)
     assert preview.picture.shape[1] < preview.picture.shape[0]
+
+
+def test_completions_take_classes_from_the_names_of_folders(sampler, real, tmp_path):
+    images, labels = (x[:6] for x in real)
+    only = tmp_path / "of_one_class" / str(labels[0])
+    only.mkdir(parents=True)
+    Image.fromarray(images[0]).save(only / "a.png")
+    sheet = sampler.completion_sheet(str(only.parent), 8)
+    assert sheet.shape == (66 + 2, 5 * 66 + 2, 3)
+    sampler.completion_sheet(str(only.parent), 8, temperature=0.5)
+    with pytest.raises(ConfigError, match="no classes.*sub-folder"):
+        sampler.completion_sheet(str(only), 8)
 
 
 def test_coloured_images_need_three_channels():

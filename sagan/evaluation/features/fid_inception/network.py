@@ -27,7 +27,8 @@ class Inception(nn.Module):
     `mixed_10` (`pool_3` in the graph). `logits_unbiased` leaves out the bias of the last layer, as
     the original Inception Score does. `spatial` is what sFID reads: the first 7 channels of the
     1x1 branch of `mixed_6` after its ReLU (`mixed_6/conv:0` in the graph, torchvision's Mixed_6d),
-    17 x 17 x 7, row by row.
+    17 x 17 x 7, row by row. `mixed_7` is the map whose mean is `pool_768`: no score reads it, but
+    captioners look at it.
 
     Attributes:
       outputs: those to compute; layers behind the last of them are not built.
@@ -39,7 +40,7 @@ class Inception(nn.Module):
     outputs: Sequence[str]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B 299 299 3"]) -> dict[str, Float[Array, "B _"]]:
+    def __call__(self, x: Float[Array, "B H W 3"]) -> dict[str, Float[Array, "B ..."]]:
         found = {}
         x = _conv(x, *_weights("conv", 3, 3, 3, 32), stride=2, padding=_VALID)
         x = _conv(x, *_weights("conv_1", 3, 3, 32, 32), padding=_VALID)
@@ -59,8 +60,8 @@ class Inception(nn.Module):
         if "spatial" in self.outputs:
             found["spatial"] = x[..., :_SPATIAL_CHANNELS].reshape(len(x), -1)
         x = _block_17(x, "mixed_7", 192)
-        found["pool_768"] = x.mean((1, 2))
-        if set(self.outputs) - {"spatial", "pool_768"}:
+        found |= {"mixed_7": x, "pool_768": x.mean((1, 2))}
+        if set(self.outputs) - {"spatial", "pool_768", "mixed_7"}:
             x = _block_8(_reduce_to_8(x), "mixed_9", pool="average")
             x = _block_8(x, "mixed_10", pool="max")
             found["pool"] = x.mean((1, 2))
