@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -283,6 +284,22 @@ def restore_state(workdir: Path, step: int, abstract: Any) -> Any:
     Args: as `restore_sampler`, of the state.
     """
     return _read(workdir, step, state=ocp.args.StandardRestore(abstract)).state
+
+
+def restore_arrays(workdir: Path, step: int, sharding: Any) -> Any:
+    """Reads all of the state that a checkpoint has, as nested dicts and lists of arrays.
+
+    Args:
+      sharding: of the arrays.
+    """
+    folder = epath.Path(workdir.absolute() / FOLDER)
+    with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
+        metadata: Any = manager.item_metadata(step)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        metadata.state,
+    )
+    return restore_state(workdir, step, abstract)
 
 
 def _read(workdir: Path, step: int, **items: Any) -> Any:

@@ -100,7 +100,7 @@ def _program(sampler: Sampler) -> bytes:
     model: Any = sampler.config.model
     family = plugins.load("models", model.name, field="model.name")
     network = family.build(model, platform=_PORTABLE).generator
-    variables = sampler.variables
+    variables = inference.at_truncation(model, sampler.variables, 1.0)
 
     def one(z: jax.Array, label: jax.Array | None) -> jax.Array:
         batch = None if label is None else label[None]

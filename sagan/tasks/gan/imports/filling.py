@@ -1,0 +1,287 @@
+"""Arrays of another project's network, put where the parameters of ours are.
+
+A project's file says which of its layers is which of ours; what is common to all is here: layouts
+of arrays, spectral norm as the source's evaluation computes it, and what was not used or filled.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sagan.files import tables
+from sagan.models.layers.spectral import NORMALIZED
+
+Arrays = dict[str, np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]
+Change = Callable[[np.ndarray], np.ndarray]
+
+_SMALL = 1e-12
+_BISECTIONS = 60
+
+
+class Network(NamedTuple):
+    """The parameters of a network of ours, by path.
+
+    Attributes:
+      params: as trained, not divided by anything.
+      normalized: divided by the source's own sigma; equal to `params` without spectral norm.
+      u: for each spectrally normalised parameter, the vector that the next power iteration starts
+        from.
+      statistics: batch norm's means and variances, (C,) or (sets, C).
+      moves: for each array of the source that is a parameter, in its order: where it is now, and
+        how it was arranged; None if it is not the same parameter any more.
+    """
+
+    params: Arrays
+    normalized: Arrays
+    u: Arrays
+    statistics: Arrays
+    moves: dict[str, tuple[str, Change] | None]
+
+
+class Filling:
+    """Takes arrays out of a source and puts them into a network of ours.
+
+    Args:
+      name: of the network in tables and errors.
+      arrays: of the source, by key.
+      params, statistics: the shapes that our network needs.
+      iterates: the source's evaluation takes a power iteration before it uses its sigma; else it
+        uses the stored pair u, v.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arrays: Mapping[str, np.ndarray],
+        params: Shapes,
+        statistics: Shapes,
+        *,
+        iterates: bool = True,
+    ):
+        self.network = Network({}, {}, {}, {}, {})
+        self.rows: list[tuple[str, str, str]] = []
+        self._name, self._left, self._iterates = name, dict(arrays), iterates
+        self._needed = {"params": params, "statistics": statistics}
+        self._wrong: list[str] = []
+
+    def has(self, key: str) -> bool:
+        """Returns whether the source has an array that was not used yet."""
+        return key in self._left
+
+    def needs(self, ours: str) -> bool:
+        """Returns whether our network has a parameter."""
+        return ours in self._needed["params"]
+
+    def drop(self, *endings: str) -> None:
+        """Drops arrays of the source that are not needed, by the ends of their keys."""
+        for key in [key for key in self._left if key.endswith(endings)]:
+            self.rows.append((f"{self._name} {key}", "not needed", _shape(self._left.pop(key))))
+
+    def layer(
+        self, theirs: str, ours: str, rows: Change | None = None, columns: Change | None = None
+    ) -> None:
+        """Takes a convolution (out, in, H, W) or a linear layer (out, in), and its bias.
+
+        Args:
+          rows: arranges outputs: the first axis of weight, bias and u.
+          columns: arranges inputs of a linear layer: the last axis of the turned weight's rows.
+        """
+        rows, turn = rows or _same, columns or _same
+
+        def arranged(weight: np.ndarray) -> np.ndarray:
+            weight = rows(weight)
+            return weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else turn(weight.T)
+
+        kernel = f"{ours}/kernel"
+        self._weight(theirs, kernel, arranged, lambda w, u, v: rows(u))
+        if self.needs(f"{ours}/bias"):
+            self.plain(f"{theirs}.bias", f"{ours}/bias", rows)
+
+    def embedding(self, theirs: str, ours: str) -> None:
+        """Takes an embedding (K, C), of which sources normalise (K, C), and we (C, K)."""
+        self._weight(theirs, ours, _same, _turned_u)
+
+    def table(self, theirs: str, ours: str, *, turned: bool, plus: float) -> None:
+        """Takes a norm's class table (K, C), or turned (C, K), and adds a number to it."""
+
+        def arranged(weight: np.ndarray) -> np.ndarray:
+            return (weight.T if turned else weight) + np.float32(plus)
+
+        found = self._take_weight(theirs)
+        if found is not None:
+            key, weight, sigma, _, _ = found
+            moved = (ours, (lambda w: w.T) if turned else _same) if sigma == 1 else None
+            self._put(key, ours, arranged(weight / np.float32(sigma)), moved=moved)
+
+    def plain(self, theirs: str, ours: str, change: Change | None = None) -> None:
+        """Takes an array as it is, or changed."""
+        if theirs in self._left:
+            change = change or _same
+            self._put(theirs, ours, change(self._left.pop(theirs)), moved=(ours, change))
+
+    def gate(self, theirs: str, ours: str) -> None:
+        """Takes a number, stored as () or (1,)."""
+        self.plain(theirs, ours, lambda x: x.reshape(()))
+
+    def statistics(self, mean: str, var: str, ours: str, divisor: str = "") -> None:
+        """Takes batch norm's statistics; sums if the number at `divisor` is not 0."""
+        count = 1.0
+        if mean in self._left and divisor in self._left:
+            count = max(float(self._left.pop(divisor).reshape(-1)[0]), 0) or 1.0
+        for key, part in ((mean, "mean"), (var, "var")):
+            if key in self._left:
+                path = f"{ours}/statistics/{part}"
+                self._put(key, path, self._left.pop(key) / np.float32(count), kind="statistics")
+
+    def problems(self) -> list[str]:
+        """Lists keys that were not used, parameters that were not filled, and wrong shapes."""
+        empty = [
+            path
+            for kind, found in (
+                ("params", self.network.params),
+                ("statistics", self.network.statistics),
+            )
+            for path in sorted(self._needed[kind].keys() - found.keys())
+        ]
+        plain = []
+        if self.network.u:
+            kernels = [path for path in self.network.params if path.split("/")[-1] in NORMALIZED]
+            plain = sorted(set(kernels) - self.network.u.keys())
+        found = (
+            ("wrong shapes", self._wrong),
+            ("parameters without spectral norm, which others have", plain),
+            ("keys that were not used", sorted(self._left)),
+            ("parameters that were not filled", empty),
+        )
+        return [f"{self._name}, {what}: {', '.join(names)}" for what, names in found if names]
+
+    def _weight(
+        self, theirs: str, ours: str, arranged: Change, next_u: Callable[..., np.ndarray]
+    ) -> None:
+        found = self._take_weight(theirs)
+        if found is None:
+            return
+        key, weight, sigma, u, v = found
+        if not self._put(key, ours, arranged(weight), moved=(ours, arranged)):
+            return
+        if u is not None:
+            params = self.network.params
+            self.network.normalized[ours] = params[ours] / np.float32(sigma)
+            matrix = weight.reshape(len(weight), -1)
+            self.network.u[ours] = np.ascontiguousarray(next_u(matrix, u, v), np.float32)
+
+    def _take_weight(
+        self, theirs: str
+    ) -> tuple[str, np.ndarray, float, np.ndarray | None, np.ndarray | None] | None:
+        """Returns (key, weight, sigma, u, v); sigma is 1 and u None without spectral norm."""
+        key = next(
+            (k for k in (f"{theirs}.weight", f"{theirs}.weight_orig") if k in self._left), None
+        )
+        if key is None:
+            return None
+        weight = np.asarray(self._left.pop(key), np.float32)
+        u, v = None, self._left.pop(f"{theirs}.weight_v", None)
+        for name in ("u0", "weight_u"):
+            if f"{theirs}.{name}" in self._left:
+                u = np.asarray(self._left.pop(f"{theirs}.{name}"), np.float32).reshape(-1)
+        self._left.pop(f"{theirs}.sv0", None)  # a log value of the last training step
+        if u is None:
+            return key, weight, 1.0, None, None
+        matrix = weight.reshape(len(weight), -1)
+        if u.shape != (len(matrix),):
+            self._wrong.append(f"{theirs}'s u is {u.shape}, needed {(len(matrix),)}")
+            return key, weight, 1.0, None, None
+        if self._iterates or v is None:
+            return key, weight, _norm(matrix @ _unit(matrix.T @ u)), u, v
+        return key, weight, float(u @ (matrix @ v)), u, v
+
+    def _put(
+        self,
+        key: str,
+        ours: str,
+        array: np.ndarray,
+        *,
+        moved: tuple[str, Change] | None = None,
+        kind: str = "params",
+    ) -> bool:
+        needed = self._needed[kind].get(ours)
+        if needed != array.shape:
+            what = "nothing of this name" if needed is None else f"needed {needed}"
+            self._wrong.append(f"{key} is {array.shape} as {ours}, {what}")
+            return False
+        array = np.ascontiguousarray(array, np.float32).reshape(array.shape)
+        if kind == "statistics":
+            self.network.statistics[ours] = array
+        else:
+            self.network.params[ours] = self.network.normalized[ours] = array
+            self.network.moves[key] = moved
+        self.rows.append((f"{self._name} {key}", ours, _shape(array)))
+        return True
+
+
+def table(rows: list[tuple[str, str, str]]) -> str:
+    """Returns the table of what became of each array."""
+    return tables.table(rows, ("tensor of the source", "here", "shape"))
+
+
+def first_map(side: int) -> Change:
+    """Returns what turns the outputs of a first layer from the order c, h, w into h, w, c."""
+
+    def change(x: np.ndarray) -> np.ndarray:
+        rest = x.shape[1:]
+        maps = x.reshape(len(x) // side**2, side, side, *rest)
+        return np.moveaxis(maps, 0, 2).reshape(len(x), *rest)
+
+    return change
+
+
+def converged_u(kernel: np.ndarray, iterations: int = 100) -> np.ndarray:
+    """Returns the vector u of a kernel (..., out) that power iteration ends at."""
+    matrix = kernel.reshape(-1, kernel.shape[-1]).T
+    u = _unit(np.ones(len(matrix), np.float32))
+    for _ in range(iterations):
+        u = _unit(matrix @ _unit(matrix.T @ u))
+    return u
+
+
+def _turned_u(matrix: np.ndarray, u: np.ndarray, v: Any) -> np.ndarray:
+    """Returns the u (C,) of a matrix (K, C) from which our iteration ends at the source's sigma.
+
+    The source's iteration, from u (K,), ends at |W a| with a = W' u / |W' u|. Ours, from b, ends at
+    |W' c| with c = W b / |W b|, which is half an iteration further if b = a. Between a and a vector
+    that is worse there is one that ends at the same number.
+    """
+    better = _unit(matrix.T @ u)
+    sigma = _norm(matrix @ better)
+
+    def ours(b: np.ndarray) -> float:
+        return _norm(matrix.T @ _unit(matrix @ b))
+
+    candidates = np.eye(matrix.shape[1], dtype=np.float32)
+    worse = min(candidates[:64], key=ours)
+    if ours(better) <= sigma or ours(worse) >= sigma:
+        return better
+    low, high = 0.0, 1.0  # parts of `better`
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        mixed = _unit(np.float32(1 - middle) * worse + np.float32(middle) * better)
+        low, high = (middle, high) if ours(mixed) < sigma else (low, middle)
+    return _unit(np.float32(1 - high) * worse + np.float32(high) * better)
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _norm(x: np.ndarray) -> float:
+    return float(np.linalg.norm(x))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.float32(_norm(x) + _SMALL)
+
+
+def _shape(x: np.ndarray) -> str:
+    return " x ".join(map(str, x.shape)) or "number"
