@@ -127,7 +127,9 @@ def load(path: Path) -> Any:
       not needed to hold weights, optimizers and settings.
     """
     try:
-        return _of_zip(path) if zipfile.is_zipfile(path) else _of_pickles(path)
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        return _of_zip(path) if is_zip else _of_pickles(path)
     except (ConfigError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle raises many types of error

@@ -8,6 +8,8 @@ import math
 
 import pytest
 
+CLASSES = 4
+
 
 class Peer:
     """Layers that find their weights by name; `state` is what the project would save.
@@ -100,10 +102,9 @@ class Peer:
 class BigganPytorch(Peer):
     """32 px, ch 4: BigGAN with attention at 16 px, or its SAGAN without a shared class vector."""
 
-    def __init__(self, *, shared=True, norms="", converted=False, **options):
+    def __init__(self, *, shared=True, norms="", **options):
         super().__init__("u0", **options)
-        self.shared, self.norms, self.eps = shared, norms, 1e-5
-        self.converted = converted
+        self.shared, self.norms = shared, norms
 
     def norm(self, x, key, condition):
         c = x.shape[1]
@@ -120,14 +121,14 @@ class BigganPytorch(Peer):
             gain, bias = (self.linear(condition, f"{key}.{n}", c, False) for n in ("gain", "bias"))
         else:
             gain, bias = (
-                self.embed(f"{key}.{n}", condition, 3, c, False) for n in ("gain", "bias")
+                self.embed(f"{key}.{n}", condition, CLASSES, c, False) for n in ("gain", "bias")
             )
-        return self.batch_norm(x, mean, var, 1 + gain, bias, self.eps)
+        return self.batch_norm(x, mean, var, 1 + gain, bias, 1e-5)
 
     def gen(self, z, label):
         chunks, y = [z] * 4, label
         if self.shared:
-            y = self.embed("shared", label, 3, 5, norm=False)
+            y = self.embed("shared", label, CLASSES, 5, norm=False)
             chunks = z.chunk(4, 1)
         x = self.linear(chunks[0], "linear", 16 * 16).view(len(z), 16, 4, 4)
         for n in range(3):
@@ -160,9 +161,9 @@ class BigganPytorch(Peer):
 
     def judge(self, x, label, linear, embed):
         h = self.f.relu(x).sum((2, 3))
-        return self.linear(h, linear, 1)[:, 0] + (h * self.embed(embed, label, 3, h.shape[1])).sum(
-            1
-        )
+        return self.linear(h, linear, 1)[:, 0] + (
+            h * self.embed(embed, label, CLASSES, h.shape[1])
+        ).sum(1)
 
 
 class BigganPytorchDeep(BigganPytorch):
@@ -173,7 +174,7 @@ class BigganPytorchDeep(BigganPytorch):
     attends_inside = True  # attention belongs to a block, or is one of its own
 
     def gen(self, z, label):
-        condition = self.t.cat([self.embed("shared", label, 3, 5, norm=False), z], 1)
+        condition = self.t.cat([self.embed("shared", label, CLASSES, 5, norm=False), z], 1)
         x = self.linear(condition, self.first, 16 * 16).view(len(z), 16, 4, 4)
         number = 0
         for stage in range(3):
@@ -226,10 +227,10 @@ def _studiogan_norm(self, x, key, condition):
         gain, bias = self.get(f"{key}.weight", (c,), mean=1.0), self.get(f"{key}.bias", (c,))
         return self.batch_norm(x, mean, var, gain, bias, 1e-4)
     if condition.ndim == 1 and self.older:
-        gain, bias = (self.embed(f"{key}.{n}", condition, 3, c) for n in ("embed0", "embed1"))
+        gain, bias = (self.embed(f"{key}.{n}", condition, CLASSES, c) for n in ("embed0", "embed1"))
     else:
         if condition.ndim == 1:
-            condition = self.f.one_hot(condition, 3).float()
+            condition = self.f.one_hot(condition, CLASSES).float()
         gain, bias = (self.linear(condition, f"{key}.{n}", c, False) for n in ("gain", "bias"))
     return self.batch_norm(x, mean, var, 1 + gain, bias, 1e-4)
 
@@ -263,7 +264,7 @@ class Studiogan(BigganPytorch):
     def gen(self, z, label):
         chunks, y = [z] * 4, label
         if self.shared:
-            y = self.embed("shared", label, 3, 5, norm=False)
+            y = self.embed("shared", label, CLASSES, 5, norm=False)
             chunks = z.chunk(4, 1)
         x = self.linear(chunks[0], "linear0", 16 * 16).view(len(z), 16, 4, 4)
         for n, key in enumerate(("blocks.0.0", "blocks.1.0", "blocks.3.0")):
@@ -319,8 +320,8 @@ class PretrainedBiggan(Peer):
         return self.batch_norm(x, mean, var, gain, bias, 1e-4)
 
     def gen(self, z, label, truncation):
-        one_hot = self.f.one_hot(label, 3).float()
-        embedded = one_hot @ self.get("embeddings.weight", (6, 3)).T
+        one_hot = self.f.one_hot(label, CLASSES).float()
+        embedded = one_hot @ self.get("embeddings.weight", (6, CLASSES)).T
         condition = self.t.cat([z, embedded], 1)
         x = self.linear(condition, "generator.gen_z", 16 * 16 * self.ch)
         x = x.view(len(z), 4, 4, 16 * self.ch).permute(0, 3, 1, 2)

@@ -69,7 +69,7 @@ def fields(g: Arrays, d: Arrays | None, settings: Mapping[str, Any]) -> Fields:
         "batch_norm_epsilon": config.get("BN_eps", 1e-4 if converted else 1e-5),
         "init": "orthogonal",
     }
-    numbers = found_in.numbers(g, "blocks.{}.0.conv1.weight")
+    numbers = found_in.numbers(g, r"blocks\.(\d+)\.0\.")
     if is_deep:
         size, depth = found_in.deep_size(g, [f"blocks.{n}.0.conv{{}}.weight" for n in numbers],
                                          (32, 64, 128, 256))  # fmt: skip
@@ -88,7 +88,7 @@ def fields(g: Arrays, d: Arrays | None, settings: Mapping[str, Any]) -> Fields:
         }
         blocks_of_map = 1
     found["g_channels"] = last // g_widths[-1]
-    attended = found_in.numbers(g, "blocks.{}.1.theta.weight")
+    attended = found_in.numbers(g, r"blocks\.(\d+)\.1\.")
     found["attention"] = tuple(4 << (1 + n // blocks_of_map) for n in attended)
     return found | (_of_discriminator(d, found) if d is not None else {})
 
@@ -99,12 +99,12 @@ def _of_discriminator(d: Arrays, found: Fields) -> Fields:
     more: Fields = {"spectral_norm_d": "linear.u0" in d}
     if found["name"] == "biggan_deep":
         widths = biggan_deep.WIDTHS[size]
-        depth = len(found_in.numbers(d, "blocks.0.{}.conv1.weight"))
-        attended = found_in.numbers(d, f"blocks.{{}}.{depth}.theta.weight")
+        depth = len(found_in.numbers(d, r"blocks\.0\.(\d+)\.conv"))
+        attended = found_in.numbers(d, rf"blocks\.(\d+)\.{depth}\.")
         more["d_depth"] = depth
     else:
         widths = biggan.WIDTHS[size]
-        attended = found_in.numbers(d, "blocks.{}.1.theta.weight")
+        attended = found_in.numbers(d, r"blocks\.(\d+)\.1\.")
         is_thin = found_in.shape(d, "blocks.0.0.conv1.weight")[0] == 3
         more["d_hidden"] = "input" if is_thin else "output"
     more["d_channels"] = features // widths.d[-1]

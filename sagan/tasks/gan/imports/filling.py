@@ -103,7 +103,7 @@ class Filling:
         """Takes an embedding (K, C), of which sources normalise (K, C), and we (C, K)."""
         self._weight(theirs, ours, _same, _turned_u)
 
-    def table(self, theirs: str, ours: str, *, turned: bool, plus: float) -> None:
+    def table(self, theirs: str, ours: str, *, turned: bool, plus: int) -> None:
         """Takes a norm's class table (K, C), or turned (C, K), and adds a number to it."""
 
         def arranged(weight: np.ndarray) -> np.ndarray:
@@ -259,8 +259,7 @@ def _turned_u(matrix: np.ndarray, u: np.ndarray, v: Any) -> np.ndarray:
     def ours(b: np.ndarray) -> float:
         return _norm(matrix.T @ _unit(matrix @ b))
 
-    candidates = np.eye(matrix.shape[1], dtype=np.float32)
-    worse = min(candidates[:64], key=ours)
+    worse = np.linalg.svd(matrix, full_matrices=False)[2][-1]  # ends at the smallest number
     if ours(better) <= sigma or ours(worse) >= sigma:
         return better
     low, high = 0.0, 1.0  # parts of `better`

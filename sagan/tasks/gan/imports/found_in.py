@@ -34,10 +34,9 @@ def shape(arrays: Arrays, stem: str) -> tuple[int, ...]:
 
 
 def numbers(arrays: Arrays, pattern: str) -> list[int]:
-    """Returns the numbers that stand in the place of {} in keys, in order."""
-    before, after = map(re.escape, pattern.split("{}"))
-    found = (re.fullmatch(f"{before}(\\d+){after}(?:_orig)?", name) for name in arrays)
-    return sorted(int(match[1]) for match in found if match)
+    """Returns the numbers that a regular expression's only group has found in keys, in order."""
+    found = (re.match(pattern, name) for name in arrays)
+    return sorted({int(match[1]) for match in found if match})
 
 
 def widths(table: Mapping[int, sagan.Widths], size: int) -> sagan.Widths:

@@ -25,8 +25,8 @@ _BLOCK_NAMES = Names(
                "output": "snconv1x1_o_conv"},
     gate="gamma",
 )  # fmt: skip
-_CONV = "generator.layers.{}.conv_0.weight"
-_ATTENTION = "generator.layers.{}.snconv1x1_theta.weight"
+_BLOCK = r"generator\.layers\.(\d+)\.(conv|bn)_"
+_ATTENTION = r"generator\.layers\.(\d+)\.snconv1x1_"
 
 
 def role(arrays: Arrays) -> Role | None:
@@ -53,7 +53,7 @@ def fields(g: Arrays, d: Arrays | None, settings: Mapping[str, Any]) -> Fields:
     assert d is None
     embedded, classes = found_in.shape(g, "embeddings.weight")
     (last,) = found_in.shape(g, "generator.bn.weight")
-    numbers = found_in.numbers(g, _CONV)
+    numbers = found_in.numbers(g, _BLOCK)
     convs = [f"generator.layers.{n}.conv_{{}}.weight" for n in numbers]
     size, depth = _size(g, convs)
     attended = [n - i for i, n in enumerate(found_in.numbers(g, _ATTENTION))]

@@ -26,7 +26,7 @@ _BLOCK_NAMES = Names(
                "output": "conv1x1_attn"},
     gate="sigma",
 )  # fmt: skip
-_CONV, _ATTENTION = "blocks.{}.0.conv2d1.weight", "blocks.{}.0.conv1x1_theta.weight"
+_BLOCK, _ATTENTION = r"blocks\.(\d+)\.0\.(?!conv1x1_|sigma$)", r"blocks\.(\d+)\.0\.conv1x1_"
 
 
 def role(arrays: Arrays) -> Role | None:
@@ -53,7 +53,7 @@ def fields(g: Arrays, d: Arrays | None, settings: Mapping[str, Any]) -> Fields:
 
     Raises: ConfigError if a key is missing that tells, or no such network is known.
     """
-    numbers = found_in.numbers(g, _CONV)
+    numbers = found_in.numbers(g, _BLOCK)
     (last,) = found_in.shape(g, "bn4.weight")
     inputs = found_in.shape(g, "linear0.weight")[1]
     found: Fields = {
@@ -111,7 +111,7 @@ def _of_discriminator(d: Arrays, found: Fields) -> Fields:
         "d_channels": found_in.shape(d, "linear1.weight")[1] // widths.d[-1],
     }
     if is_deep:
-        depth = len(found_in.numbers(d, _CONV)) // (len(widths.d) - 1)
+        depth = len(found_in.numbers(d, _BLOCK)) // (len(widths.d) - 1)
         more["d_depth"] = depth
     attended = [n - i for i, n in enumerate(found_in.numbers(d, _ATTENTION))]
     sizes = tuple(size >> min(n // depth, widths.d_down) for n in attended)
