@@ -50,7 +50,7 @@ def write(imported: Imported, out: Path, *, statistics_batches: int | None = Non
     Raises: SaveError if it cannot be written.
     """
     config, train = imported.config, cast(GanTrainConfig, imported.config.train)
-    average = _variables(imported.average, imported.average.normalized)
+    average = _variables(imported.average, imported.average.normalized())
     if statistics_batches is not None:
         config = _with_one_set(config, statistics_batches)
         average["batch_stats"] = inference.statistics(

@@ -92,6 +92,7 @@ def read(kind: str, paths: Sequence[Path], words: Sequence[str] = ()) -> Importe
     config = presets.override(_config(kind, model, step), words)
     shapes = _shapes(config)
     fillings: dict[str, Filling] = {}
+    orders = {"g": list(generator.arrays), "d": list(d_arrays or ())}
     for name, file in (("g", generator), ("ema", sources.average), ("d", discriminator)):
         if file is not None:
             needed = shapes["d" if name == "d" else "g"]
@@ -105,9 +106,9 @@ def read(kind: str, paths: Sequence[Path], words: Sequence[str] = ()) -> Importe
     )
     networks = {name: filling.network for name, filling in fillings.items()}
     moments = {
-        player: optimizers.read(state, networks[player], file.arrays)
-        for player, file in (("g", generator), ("d", discriminator))
-        if file is not None and (state := sources.optimizers.get(player))
+        player: optimizers.read(state, networks[player], orders[player])
+        for player, state in sources.optimizers.items()
+        if player in networks and state
     }
     return Imported(
         optimizers.with_rates(config, moments, words),

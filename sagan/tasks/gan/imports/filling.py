@@ -7,6 +7,7 @@ of arrays, spectral norm as the source's evaluation computes it, and what was no
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from sagan.files import tables
@@ -20,24 +21,38 @@ _SMALL = 1e-12
 _BISECTIONS = 60
 
 
+class Move(NamedTuple):
+    """Where a parameter of the source is now, and how it was arranged."""
+
+    path: str
+    arranged: Change
+    shape: tuple[int, ...]  # before
+
+
 class Network(NamedTuple):
     """The parameters of a network of ours, by path.
 
     Attributes:
       params: as trained, not divided by anything.
-      normalized: divided by the source's own sigma; equal to `params` without spectral norm.
-      u: for each spectrally normalised parameter, the vector that the next power iteration starts
-        from.
+      sigmas: by path of the spectrally normalised parameters, the source's own.
+      u: of the same, the vectors that the next power iteration starts from.
       statistics: batch norm's means and variances, (C,) or (sets, C).
-      moves: for each array of the source that is a parameter, in its order: where it is now, and
-        how it was arranged; None if it is not the same parameter any more.
+      moves: by key, of each array of the source that is a parameter; None if it is not the same
+        parameter any more.
     """
 
     params: Arrays
-    normalized: Arrays
+    sigmas: dict[str, float]
     u: Arrays
     statistics: Arrays
-    moves: dict[str, tuple[str, Change] | None]
+    moves: dict[str, Move | None]
+
+    def normalized(self) -> Arrays:
+        """Returns the parameters, divided by their sigmas where they have one."""
+        return {
+            path: x / np.float32(self.sigmas[path]) if path in self.sigmas else x
+            for path, x in self.params.items()
+        }
 
 
 class Filling:
@@ -45,7 +60,8 @@ class Filling:
 
     Args:
       name: of the network in tables and errors.
-      arrays: of the source, by key.
+      arrays: of the source, by key. They are taken out of this dict, so that large networks are
+        not held twice.
       params, statistics: the shapes that our network needs.
       iterates: the source's evaluation takes a power iteration before it uses its sigma; else it
         uses the stored pair u, v.
@@ -54,7 +70,7 @@ class Filling:
     def __init__(
         self,
         name: str,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Arrays,
         params: Shapes,
         statistics: Shapes,
         *,
@@ -62,7 +78,7 @@ class Filling:
     ):
         self.network = Network({}, {}, {}, {}, {})
         self.rows: list[tuple[str, str, str]] = []
-        self._name, self._left, self._iterates = name, dict(arrays), iterates
+        self._name, self._left, self._iterates = name, arrays, iterates
         self._needed = {"params": params, "statistics": statistics}
         self._wrong: list[str] = []
 
@@ -112,14 +128,15 @@ class Filling:
         found = self._take_weight(theirs)
         if found is not None:
             key, weight, sigma, _, _ = found
-            moved = (ours, (lambda w: w.T) if turned else _same) if sigma == 1 else None
+            move = Move(ours, (lambda w: w.T) if turned else _same, weight.shape)
+            moved = move if sigma == 1 else None
             self._put(key, ours, arranged(weight / np.float32(sigma)), moved=moved)
 
     def plain(self, theirs: str, ours: str, change: Change | None = None) -> None:
         """Takes an array as it is, or changed."""
         if theirs in self._left:
-            change = change or _same
-            self._put(theirs, ours, change(self._left.pop(theirs)), moved=(ours, change))
+            change, array = change or _same, self._left.pop(theirs)
+            self._put(theirs, ours, change(array), moved=Move(ours, change, array.shape))
 
     def gate(self, theirs: str, ours: str) -> None:
         """Takes a number, stored as () or (1,)."""
@@ -164,11 +181,10 @@ class Filling:
         if found is None:
             return
         key, weight, sigma, u, v = found
-        if not self._put(key, ours, arranged(weight), moved=(ours, arranged)):
+        if not self._put(key, ours, arranged(weight), moved=Move(ours, arranged, weight.shape)):
             return
         if u is not None:
-            params = self.network.params
-            self.network.normalized[ours] = params[ours] / np.float32(sigma)
+            self.network.sigmas[ours] = sigma
             matrix = weight.reshape(len(weight), -1)
             self.network.u[ours] = np.ascontiguousarray(next_u(matrix, u, v), np.float32)
 
@@ -203,7 +219,7 @@ class Filling:
         ours: str,
         array: np.ndarray,
         *,
-        moved: tuple[str, Change] | None = None,
+        moved: Move | None = None,
         kind: str = "params",
     ) -> bool:
         needed = self._needed[kind].get(ours)
@@ -211,11 +227,11 @@ class Filling:
             what = "nothing of this name" if needed is None else f"needed {needed}"
             self._wrong.append(f"{key} is {array.shape} as {ours}, {what}")
             return False
-        array = np.ascontiguousarray(array, np.float32).reshape(array.shape)
+        array = jnp.asarray(np.ascontiguousarray(array, np.float32).reshape(array.shape))
         if kind == "statistics":
             self.network.statistics[ours] = array
         else:
-            self.network.params[ours] = self.network.normalized[ours] = array
+            self.network.params[ours] = array
             self.network.moves[key] = moved
         self.rows.append((f"{self._name} {key}", ours, _shape(array)))
         return True

@@ -25,17 +25,17 @@ class Moments(NamedTuple):
     settings: Mapping[str, Any]
 
 
-def read(state: Mapping[str, Any], network: Network, arrays: Arrays) -> Moments:
+def read(state: Mapping[str, Any], network: Network, order: Sequence[str]) -> Moments:
     """Arranges the moments as the parameters of a network were arranged.
 
     Args:
       state: `state_dict()` of torch's Adam; its numbers stand for parameters in the order in which
         the network has them.
-      arrays: of the network, in the order of its file.
+      order: the keys of the network's file, in its order.
 
     Raises: ConfigError if it has another number of parameters, or moments of other shapes.
     """
-    keys = [key for key in arrays if key in network.moves]
+    keys = [key for key in order if key in network.moves]
     groups = state["param_groups"]
     numbers = [number for group in groups for number in group["params"]]
     require(
@@ -48,15 +48,14 @@ def read(state: Mapping[str, Any], network: Network, arrays: Arrays) -> Moments:
         found: Arrays | None = {}
         for number, key in zip(numbers, keys, strict=True):
             move, moment = network.moves[key], state["state"][number][name]
-            require(
-                moment.shape == arrays[key].shape,
-                f"the optimizer's {name} of {key} is {moment.shape}; allowed: {arrays[key].shape}",
-            )
             if move is None or found is None:
                 found = None
-            else:
-                path, arranged = move
-                found[path] = np.array(arranged(moment), np.float32, order="C")
+                continue
+            require(
+                moment.shape == move.shape,
+                f"the optimizer's {name} of {key} is {moment.shape}; allowed: {move.shape}",
+            )
+            found[move.path] = np.array(move.arranged(moment), np.float32, order="C")
         moments[name] = found
     step = state["state"][numbers[0]]["step"]
     count = int(np.asarray(step).reshape(-1)[0])

@@ -30,7 +30,7 @@ def tree_of(arrays):
 
 def images_of(found, z, truncation=None):
     variables = {
-        "params": tree_of(found.average.normalized),
+        "params": tree_of(found.average.normalized()),
         "batch_stats": tree_of(found.average.statistics),
     }
     if truncation is not None:
