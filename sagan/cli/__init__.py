@@ -21,8 +21,8 @@ from sagan.config.fields import closest
 from sagan.files import cache, places
 
 _VERBS = (
-    "train", "config", "prepare", "check", "sample", "caption", "import", "export", "bench", "eval",
-    "reference", "compare", "launch", "completion",
+    "train", "config", "prepare", "check", "sample", "caption", "import", "export", "publish",
+    "bench", "eval", "reference", "compare", "launch", "completion",
 )  # fmt: skip
 _MODULES = {"import": "importing"}  # verbs that no module can be called after
 
