@@ -116,12 +116,13 @@ def from_array(images: Any, labels: Any = None, name: str = "array") -> FromSour
         f"images are {pixels.dtype} of shape {pixels.shape}; allowed: uint8 (N, S, S, 3)",
     )
     known = None if labels is None else np.asarray(labels)
-    require(
-        known is None
-        or (known.dtype.kind in "iu" and known.shape == pixels.shape[:1] and known.min() >= 0),
-        f"labels are {None if known is None else (known.dtype, known.shape)}; allowed: whole "
-        f"numbers >= 0 of shape {pixels.shape[:1]}",
-    )
+    if known is not None:
+        fits = known.dtype.kind in "iu" and known.shape == pixels.shape[:1]
+        require(
+            fits and int(known.min()) >= 0,
+            f"labels are {known.dtype} of shape {known.shape}; allowed: whole numbers >= 0 "
+            f"({len(pixels)},)",
+        )
     return FromSource(_Held(pixels, known), pixels.shape[1], name)
 
 
@@ -134,7 +135,7 @@ def open_npz(path: Path, image_size: int | None) -> FromSource:
     Raises: ConfigError if it is damaged or has no such images, or if they are not of `image_size`.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             require(
                 "arr_0" in arrays.files,
                 f"{path} holds {', '.join(arrays.files)}; allowed: images in arr_0",

@@ -274,38 +274,23 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
       abstract: shapes, dtypes and shardings of the variables.
     """
     sampler, about = ocp.args.StandardRestore(abstract), ocp.args.JsonRestore()
-    restored = _read(workdir, step, sampler=sampler, about=about)
+    folder = epath.Path(workdir.absolute() / FOLDER)
+    with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
+        restored: Any = manager.restore(step, args=ocp.args.Composite(sampler=sampler, about=about))
     return restored.sampler, restored.about
 
 
-def restore_state(workdir: Path, step: int, abstract: Any) -> Any:
-    """Reads the state from a checkpoint of a run that this process does not train.
-
-    Args: as `restore_sampler`, of the state.
-    """
-    return _read(workdir, step, state=ocp.args.StandardRestore(abstract)).state
-
-
-def restore_arrays(workdir: Path, step: int, sharding: Any) -> Any:
-    """Reads all of the state that a checkpoint has, as nested dicts and lists of arrays.
-
-    Args:
-      sharding: of the arrays.
-    """
+def restore_state(workdir: Path, step: int, sharding: Any) -> Any:
+    """Reads all of the state that a checkpoint has, as nested dicts and lists of arrays with a sharding."""
     folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
         metadata: Any = manager.item_metadata(step)
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        metadata.state,
-    )
-    return restore_state(workdir, step, abstract)
-
-
-def _read(workdir: Path, step: int, **items: Any) -> Any:
-    folder = epath.Path(workdir.absolute() / FOLDER)
-    with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
-        return manager.restore(step, args=ocp.args.Composite(**items))
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            metadata.state,
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return manager.restore(step, args=args).state
 
 
 def _handlers() -> dict[str, ocp.CheckpointHandler]:

@@ -19,7 +19,7 @@ from sagan.runs import checkpoint
 from sagan.runs.checkpoint import Checkpoints
 from sagan.tasks.gan import inference, optimizer
 from sagan.tasks.gan.imports import Imported
-from sagan.tasks.gan.imports.filling import Arrays, Network
+from sagan.tasks.gan.imports.filling import Network, Params
 from sagan.tasks.gan.imports.optimizers import Moments
 from sagan.tasks.gan.players import Player
 from sagan.tasks.gan.step import GanState
@@ -86,7 +86,7 @@ def _moved_when_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _variables(network: Network, params: Arrays) -> dict[str, Any]:
+def _variables(network: Network, params: Params) -> dict[str, Any]:
     return {
         "params": unflatten_dict(params, sep="/"),
         "batch_stats": unflatten_dict(network.statistics, sep="/"),

@@ -71,7 +71,7 @@ def adopt(start: Start, first: state.RunState, devices: Devices) -> tuple[state.
 
     Raises: ConfigError if nothing has the same name and shape.
     """
-    other = checkpoint.restore_arrays(start.workdir, start.step, devices.replicated)["task"]
+    other = checkpoint.restore_state(start.workdir, start.step, devices.replicated)["task"]
     theirs = {
         _name(path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(other)

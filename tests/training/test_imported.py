@@ -83,7 +83,7 @@ def test_a_run_starts_from_it(workdir):
 def test_a_training_goes_on_with_the_source_s_optimizers(workdir):
     config = sagan.load(workdir).config
     assert (config.optim.g_learning_rate, config.optim.beta2) == (3e-4, 0.99)
-    state = checkpoint.restore_arrays(workdir, 2, Devices().replicated)["task"]
+    state = checkpoint.restore_state(workdir, 2, Devices().replicated)["task"]
     # The moments are the weights, but for the tables of gains, to which 1 is added.
     row = ravel_pytree(
         jax.tree_util.tree_map_with_path(

@@ -7,6 +7,7 @@ of arrays, spectral norm as the source's evaluation computes it, and what was no
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,6 +15,7 @@ from sagan.files import tables
 from sagan.models.layers.spectral import NORMALIZED
 
 Arrays = dict[str, np.ndarray]
+Params = dict[str, jax.Array]  # by path; kept by jax, so that saving does not copy them
 Shapes = Mapping[str, tuple[int, ...]]
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -41,13 +43,13 @@ class Network(NamedTuple):
         parameter any more.
     """
 
-    params: Arrays
+    params: Params
     sigmas: dict[str, float]
     u: Arrays
-    statistics: Arrays
+    statistics: Params
     moves: dict[str, Move | None]
 
-    def normalized(self) -> Arrays:
+    def normalized(self) -> Params:
         """Returns the parameters, divided by their sigmas where they have one."""
         return {
             path: x / np.float32(self.sigmas[path]) if path in self.sigmas else x
@@ -227,11 +229,11 @@ class Filling:
             what = "nothing of this name" if needed is None else f"needed {needed}"
             self._wrong.append(f"{key} is {array.shape} as {ours}, {what}")
             return False
-        array = jnp.asarray(np.ascontiguousarray(array, np.float32).reshape(array.shape))
+        kept = jnp.asarray(np.ascontiguousarray(array, np.float32).reshape(array.shape))
         if kind == "statistics":
-            self.network.statistics[ours] = array
+            self.network.statistics[ours] = kept
         else:
-            self.network.params[ours] = array
+            self.network.params[ours] = kept
             self.network.moves[key] = moved
         self.rows.append((f"{self._name} {key}", ours, _shape(array)))
         return True

@@ -104,7 +104,8 @@ def fill_generator(filling: Filling, model: Any) -> None:
     fill(filling, _BLOCK_NAMES, Places(layers, blocks, attention), norm,
          rows={"output": lambda x: x[:3]}, columns={"linear": columns})  # fmt: skip
     if "output/kernel" in filling.network.u:
-        filling.network.u["output/kernel"] = converged_u(filling.network.params["output/kernel"])
+        kernel = np.asarray(filling.network.params["output/kernel"])
+        filling.network.u["output/kernel"] = converged_u(kernel)
     filling.plain("embeddings.weight", "shared/table", np.transpose)
     filling.plain("generator.bn.weight", "norm/scale")
     filling.plain("generator.bn.bias", "norm/bias")
