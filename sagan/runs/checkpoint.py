@@ -281,7 +281,7 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
 
 
 def restore_state(workdir: Path, step: int, sharding: Any) -> Any:
-    """Reads all of the state that a checkpoint has, as nested dicts and lists of arrays with a sharding."""
+    """Reads all of a checkpoint's state, as nested dicts and lists of arrays with a sharding."""
     folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
         metadata: Any = manager.item_metadata(step)

@@ -57,6 +57,7 @@ def write(imported: Imported, out: Path, *, statistics_batches: int | None = Non
             config.model, config.seed, train.batch_size, average["params"], statistics_batches
         )
     about = {"step": imported.step, "class_names": list(imported.class_names), "vocabulary": []}
+    about |= {"origin": imported.kind}
     with _moved_when_whole(out) as folder:
         checkpoint.claim(folder, config)
         checkpoints = Checkpoints(folder, config.checkpoint)

@@ -66,6 +66,7 @@ def test_it_samples_like_the_source(source, workdir, tmp_path):
     words = ["export", str(workdir), "--format", "safetensors", "--out", str(tmp_path / "out")]
     assert cli.main(words) == 0
     exported = sagan.load(tmp_path / "out")
+    assert "trained by studiogan" in (tmp_path / "out" / "README.md").read_text()
     np.testing.assert_allclose(exported(z.numpy(), range(4)), expected, atol=2e-5)
 
 

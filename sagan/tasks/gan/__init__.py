@@ -160,7 +160,7 @@ class GanTask:
         shapes = inference.abstract(self._model)
         variables, about = checkpoint.restore_sampler(workdir, step, shapes)
         names = () if self._model.num_classes is None else tuple(about["class_names"])
-        return Sampler(self._config, step, names, variables)
+        return Sampler(self._config, step, names, variables, about.get("origin", ""))
 
     def parameters(self, state: GanState) -> dict[str, Any]:
         return {"generator": dict(state.g.params), "discriminator": dict(state.d.params)}

@@ -87,6 +87,7 @@ def write(
         arrays = {name: np.array(array, order="C") for name, array in flat.items()}
         save_file(arrays, out / WEIGHTS, metadata={"format": "flax"})
     about = {"step": sampler.step, "class_names": sampler.class_names, "format": format}
+    about |= {"origin": sampler.origin}
     replace_text(out / ABOUT, json.dumps(about, indent=2))
     replace_text(out / "config.json", as_json.to_json(sampler.config) + "\n")
     labels = None
@@ -134,13 +135,14 @@ def load(folder: Path) -> Sampler:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = as_json.from_json((folder / "config.json").read_text(encoding="utf-8"))
         step, names = int(about["step"]), tuple(map(str, about["class_names"]))
+        origin = str(about.get("origin", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} is a damaged export: {error}") from error
     require(
         (folder / WEIGHTS).is_file(),
         f"{folder} has no {WEIGHTS}; a program (format=stablehlo) is run by its own generate.py",
     )
-    return Sampler(config, step, names, _variables(folder / WEIGHTS, config))
+    return Sampler(config, step, names, _variables(folder / WEIGHTS, config), origin)
 
 
 def _variables(path: Path, config: Config) -> Any:
@@ -173,6 +175,12 @@ def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None, u
     """
     config, names = sampler.config, sampler.class_names
     classes = f"{len(names)} classes" if names else "unconditional"
+    history = (
+        f"trained on `{config.data.name}` for {sampler.step:,} steps of "
+        f"{config.train.batch_size} images"
+    )
+    if sampler.origin:
+        history = f"whose weights were trained by {sampler.origin} (step {sampler.step:,})"
     lines = [
         "---",
         "pipeline_tag: unconditional-image-generation",
@@ -181,8 +189,7 @@ def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None, u
         "",
         f"# {config.name}",
         "",
-        f"A `{config.model.name}` generator, {sampler.image_size} px, {classes}, trained on "
-        f"`{config.data.name}` for {sampler.step:,} steps of {config.train.batch_size} images.",
+        f"A `{config.model.name}` generator, {sampler.image_size} px, {classes}, {history}.",
         "",
         "![Samples](samples.png)",
         "",

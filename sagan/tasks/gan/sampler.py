@@ -29,12 +29,14 @@ class Sampler:
       step: of the checkpoint.
       class_names: one for each label; empty if the model is unconditional.
       variables: as `inference.averaged` returns them.
+      origin: the project that the weights were imported from; empty if they were trained here.
     """
 
     config: Config
     step: int
     class_names: tuple[str, ...]
     variables: Any
+    origin: str = ""
 
     def __repr__(self) -> str:
         classes = f"{len(self.class_names)} classes" if self.class_names else "unconditional"

@@ -50,6 +50,7 @@ class Imported(NamedTuple):
       rows: what became of each array; see `filling.table`.
     """
 
+    kind: str
     config: Config
     step: int
     class_names: tuple[str, ...]
@@ -105,12 +106,14 @@ def read(kind: str, paths: Sequence[Path], words: Sequence[str] = ()) -> Importe
         not problems, f"{', '.join(map(str, paths))} is not {kind}'s, whole: " + "; ".join(problems)
     )
     networks = {name: filling.network for name, filling in fillings.items()}
+    for player in sources.optimizers.keys() - networks.keys():
+        raise ConfigError(f"an optimizer of {player}, but no such network; needed: both or neither")
     moments = {
         player: optimizers.read(state, networks[player], orders[player])
         for player, state in sources.optimizers.items()
-        if player in networks and state
     }
     return Imported(
+        kind,
         optimizers.with_rates(config, moments, words),
         step,
         _class_names(config, words),
@@ -149,7 +152,7 @@ def _sorted(kind: str, project: Any, files: Sequence[File]) -> _Sources:
             keep("averaged generator", file)
         elif role is not None:
             keep(role, file)
-            if "optimizer" in file.others:
+            if file.others.get("optimizer"):
                 states["g" if role == "generator" else "d"] = file.others["optimizer"]
         elif file.arrays:
             raise ConfigError(f"{file.path} is not {kind}'s{_belongs(file)}")
