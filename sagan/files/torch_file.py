@@ -188,38 +188,39 @@ def _of_pickles(path: Path) -> Any:
         tree = _Unpickler(file, path).load()
         keys = _Unpickler(file, path).load()
         dtypes: dict[str, str] = {}
-        _mapped(tree, lambda tensor: dtypes.update({tensor.storage.key: tensor.storage.dtype}))
+        _mapped(tree, lambda tensor, _: dtypes.update({tensor.storage.key: tensor.storage.dtype}))
         storages = {}
         for key in map(str, keys):
             (size,) = struct.unpack("<q", file.read(8))
             dtype = np.dtype(dtypes[key])
             if not 0 <= size * dtype.itemsize <= _LIMIT_BYTES:
                 raise ConfigError(f"{path}: a tensor of {size} elements; refused")
-            storages[key] = np.frombuffer(file.read(size * dtype.itemsize), dtype)
+            storages[key] = np.frombuffer(file.read(size * dtype.itemsize), dtype, size)
         return _filled(tree, lambda storage: storages[storage.key], path)
 
 
-def _mapped(tree: Any, change: Callable[[_Tensor], Any]) -> Any:
+def _mapped(tree: Any, change: Callable[[_Tensor, str], Any], name: str = "") -> Any:
+    """Returns the tree with change(tensor, key) in the place of tensors."""
     if isinstance(tree, _Tensor):
-        return change(tree)
+        return change(tree, name)
     if isinstance(tree, dict):
-        return {name: _mapped(value, change) for name, value in tree.items()}
+        return {key: _mapped(value, change, str(key)) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_mapped(value, change) for value in tree]
+        return [_mapped(value, change, name) for value in tree]
     return tree
 
 
 def _filled(tree: Any, read: Callable[[_Storage], np.ndarray], path: Path) -> Any:
     """Returns the tree with arrays in the place of tensors."""
 
-    def array(tensor: _Tensor) -> np.ndarray:
+    def array(tensor: _Tensor, name: str) -> np.ndarray:
         flat = read(tensor.storage)
         last = tensor.offset + sum(
             (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
         )
         numbers = (tensor.offset, *tensor.shape, *tensor.strides)
         if min(numbers) < 0 or (0 not in tensor.shape and last >= len(flat)):
-            raise ConfigError(f"{path}: a tensor reaches outside its data; damaged file")
+            raise ConfigError(f"{path}: tensor {name!r} reaches outside its data; damaged file")
         steps = [stride * flat.itemsize for stride in tensor.strides]
         return np.lib.stride_tricks.as_strided(
             flat[tensor.offset :], tensor.shape, steps, writeable=False

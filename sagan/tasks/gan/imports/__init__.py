@@ -13,6 +13,7 @@ A project's file defines
 |---|---|
 | `opening.py` | reads torch's files, safetensors and JSON |
 | `filling.py` | layouts of arrays, spectral norm, what was not used or filled |
+| `power.py` | power iterations |
 | `layouts.py` | how networks are put together |
 | `found_in.py` | what names and shapes say about the network |
 | `optimizers.py` | the moments of Adam |
@@ -211,10 +212,10 @@ def _shapes(config: Config) -> dict[str, tuple[Shapes, Shapes]]:
             return dict(network.init(jax.random.key(0), x, label, train=True))
 
         made = jax.eval_shape(init)
-        params, statistics = (
-            {path: leaf.shape for path, leaf in flatten_dict(made.get(part, {}), sep="/").items()}
-            for part in ("params", "batch_stats")
-        )
+        flat: list[dict[str, Any]] = [
+            flatten_dict(made.get(part, {}), sep="/") for part in ("params", "batch_stats")
+        ]
+        params, statistics = ({path: x.shape for path, x in part.items()} for part in flat)
         if sets is not None:
             statistics = {path: (sets, *shape) for path, shape in statistics.items()}
         found[name] = params, statistics

@@ -5,7 +5,7 @@ of arrays, spectral norm as the source's evaluation computes it, and what was no
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,12 @@ import numpy as np
 
 from sagan.files import tables
 from sagan.models.layers.spectral import NORMALIZED
+from sagan.tasks.gan.imports import power
 
 Arrays = dict[str, np.ndarray]
 Params = dict[str, jax.Array]  # by path; kept by jax, so that saving does not copy them
 Shapes = Mapping[str, tuple[int, ...]]
 Change = Callable[[np.ndarray], np.ndarray]
-
-_SMALL = 1e-12
-_BISECTIONS = 60
 
 
 class Move(NamedTuple):
@@ -113,13 +111,13 @@ class Filling:
             return weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else turn(weight.T)
 
         kernel = f"{ours}/kernel"
-        self._weight(theirs, kernel, arranged, lambda w, u, v: rows(u))
+        self._weight(theirs, kernel, arranged, lambda matrix, u: rows(u))
         if self.needs(f"{ours}/bias"):
             self.plain(f"{theirs}.bias", f"{ours}/bias", rows)
 
     def embedding(self, theirs: str, ours: str) -> None:
         """Takes an embedding (K, C), of which sources normalise (K, C), and we (C, K)."""
-        self._weight(theirs, ours, _same, _turned_u)
+        self._weight(theirs, ours, _same, power.turned_u)
 
     def table(self, theirs: str, ours: str, *, turned: bool, plus: int) -> None:
         """Takes a norm's class table (K, C), or turned (C, K), and adds a number to it."""
@@ -129,7 +127,7 @@ class Filling:
 
         found = self._take_weight(theirs)
         if found is not None:
-            key, weight, sigma, _, _ = found
+            key, weight, sigma, _ = found
             move = Move(ours, (lambda w: w.T) if turned else _same, weight.shape)
             moved = move if sigma == 1 else None
             self._put(key, ours, arranged(weight / np.float32(sigma)), moved=moved)
@@ -182,18 +180,16 @@ class Filling:
         found = self._take_weight(theirs)
         if found is None:
             return
-        key, weight, sigma, u, v = found
+        key, weight, sigma, u = found
         if not self._put(key, ours, arranged(weight), moved=Move(ours, arranged, weight.shape)):
             return
         if u is not None:
             self.network.sigmas[ours] = sigma
             matrix = weight.reshape(len(weight), -1)
-            self.network.u[ours] = np.ascontiguousarray(next_u(matrix, u, v), np.float32)
+            self.network.u[ours] = np.ascontiguousarray(next_u(matrix, u), np.float32)
 
-    def _take_weight(
-        self, theirs: str
-    ) -> tuple[str, np.ndarray, float, np.ndarray | None, np.ndarray | None] | None:
-        """Returns (key, weight, sigma, u, v); sigma is 1 and u None without spectral norm."""
+    def _take_weight(self, theirs: str) -> tuple[str, np.ndarray, float, np.ndarray | None] | None:
+        """Returns (key, weight, sigma, u); sigma is 1 and u None without spectral norm."""
         key = next(
             (k for k in (f"{theirs}.weight", f"{theirs}.weight_orig") if k in self._left), None
         )
@@ -206,14 +202,14 @@ class Filling:
                 u = np.asarray(self._left.pop(f"{theirs}.{name}"), np.float32).reshape(-1)
         self._left.pop(f"{theirs}.sv0", None)  # a log value of the last training step
         if u is None:
-            return key, weight, 1.0, None, None
+            return key, weight, 1.0, None
         matrix = weight.reshape(len(weight), -1)
         if u.shape != (len(matrix),):
             self._wrong.append(f"{theirs}'s u is {u.shape}, needed {(len(matrix),)}")
-            return key, weight, 1.0, None, None
+            return key, weight, 1.0, None
         if self._iterates or v is None:
-            return key, weight, _norm(matrix @ _unit(matrix.T @ u)), u, v
-        return key, weight, float(u @ (matrix @ v)), u, v
+            return key, weight, power.sigma_of(matrix, u), u
+        return key, weight, float(u @ (matrix @ v)), u
 
     def _put(
         self,
@@ -255,49 +251,8 @@ def first_map(side: int) -> Change:
     return change
 
 
-def converged_u(kernel: np.ndarray, iterations: int = 100) -> np.ndarray:
-    """Returns the vector u of a kernel (..., out) that power iteration ends at."""
-    matrix = kernel.reshape(-1, kernel.shape[-1]).T
-    u = _unit(np.ones(len(matrix), np.float32))
-    for _ in range(iterations):
-        u = _unit(matrix @ _unit(matrix.T @ u))
-    return u
-
-
-def _turned_u(matrix: np.ndarray, u: np.ndarray, v: Any) -> np.ndarray:
-    """Returns the u (C,) of a matrix (K, C) from which our iteration ends at the source's sigma.
-
-    The source's iteration, from u (K,), ends at |W a| with a = W' u / |W' u|. Ours, from b, ends at
-    |W' c| with c = W b / |W b|, which is half an iteration further if b = a. Between a and a vector
-    that is worse there is one that ends at the same number.
-    """
-    better = _unit(matrix.T @ u)
-    sigma = _norm(matrix @ better)
-
-    def ours(b: np.ndarray) -> float:
-        return _norm(matrix.T @ _unit(matrix @ b))
-
-    worse = np.linalg.svd(matrix, full_matrices=False)[2][-1]  # ends at the smallest number
-    if ours(better) <= sigma or ours(worse) >= sigma:
-        return better
-    low, high = 0.0, 1.0  # parts of `better`
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        mixed = _unit(np.float32(1 - middle) * worse + np.float32(middle) * better)
-        low, high = (middle, high) if ours(mixed) < sigma else (low, middle)
-    return _unit(np.float32(1 - high) * worse + np.float32(high) * better)
-
-
 def _same(x: np.ndarray) -> np.ndarray:
     return x
-
-
-def _norm(x: np.ndarray) -> float:
-    return float(np.linalg.norm(x))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.float32(_norm(x) + _SMALL)
 
 
 def _shape(x: np.ndarray) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from sagan.config import ConfigError
 from sagan.models import biggan_deep
 from sagan.tasks.gan.imports import found_in
-from sagan.tasks.gan.imports.filling import Arrays, Change, Filling, converged_u
+from sagan.tasks.gan.imports.filling import Arrays, Change, Filling
 from sagan.tasks.gan.imports.found_in import Fields, Role
 from sagan.tasks.gan.imports.layouts import Names, Places, fill
+from sagan.tasks.gan.imports.power import converged_u
 
 ITERATES = False  # its evaluation uses the stored vectors as they are
 _BLOCK_NAMES = Names(

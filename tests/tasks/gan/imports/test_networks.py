@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
-from support import peers
+from support import peers, pretrained_peer
 
 from sagan.config import plugins
 from sagan.models.layers import spectral
@@ -128,7 +128,7 @@ def test_studiogan(torch, tmp_path, kind, z_dim, options):
 
 
 def test_pretrained_biggan(torch, tmp_path):
-    g = peers.PretrainedBiggan()
+    g = pretrained_peer.PretrainedBiggan()
     z, label = torch.randn(2, 6), torch.tensor(LABEL[:2])
     with torch.no_grad():
         g.gen(z, label, 1.0)
