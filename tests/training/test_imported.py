@@ -9,9 +9,11 @@ from support import peers
 
 import sagan
 from sagan import cli, tasks
+from sagan.config import ConfigError, make
 from sagan.parallel.devices import Devices
 from sagan.runs import checkpoint
-from sagan.training import start_from
+from sagan.tasks.gan import imports
+from sagan.training import imported, start_from
 from sagan.training.state import RunState, init
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
@@ -101,3 +103,25 @@ def test_a_training_goes_on_with_the_source_s_optimizers(workdir):
     restored = checkpoints.restore(2, abstract)
     checkpoints.close()
     assert int(restored.step) == 2 and int(restored.task.d.opt_state[0].count) == 5
+
+
+def test_batch_statistics_are_the_source_s_or_computed_anew(source, workdir, tmp_path):
+    own = sagan.load(workdir)
+    found = imports.read("studiogan", source[2][:1], WORDS)
+    imported.write(found, tmp_path / "anew", statistics_batches=1)
+    anew = sagan.load(tmp_path / "anew")
+    mean = np.asarray(own.variables["batch_stats"]["norm"]["statistics"]["mean"])
+    np.testing.assert_allclose(mean, source[1].state["bn4.running_mean"].numpy())
+    assert np.abs(mean - anew.variables["batch_stats"]["norm"]["statistics"]["mean"]).max() > 0.01
+    assert (own.config.checkpoint.statistics_batches, own.origin) == (0, "studiogan")
+    assert anew.config.checkpoint.statistics_batches == 1
+    # A training that goes on draws with its running averages.
+    player = {"spectral_stats": {}, "batch_stats": {"running": jnp.ones(2)}}
+    drawn = tasks.build(own.config, 2).inference(({"linear": {"bias": jnp.ones(1)}}, player))
+    np.testing.assert_array_equal(drawn["batch_stats"]["running"], 1)
+
+
+def test_several_sets_of_statistics_are_not_trained():
+    config = make(model={"name": "biggan_deep", "num_classes": 4, "statistics_sets": 51})
+    with pytest.raises(ConfigError, match="statistics_sets"):
+        jax.eval_shape(lambda: init(tasks.build(config, 2), 0))
