@@ -93,19 +93,24 @@ def load(path: str | Path, step: int | str = "latest") -> "Generator":
         images = generator.sample(classes=["3", "7"], num=4, seed=0)
 
     Args:
-      path: a work directory, or a folder that `sagan export --format safetensors` wrote.
+      path: a work directory; a folder that `sagan export --format safetensors` wrote; or
+        `hf://USER/NAME`, which `sagan publish` wrote.
       step: of the checkpoint: a number, "latest", or "best" by `eval.best_metric`.
 
     Raises:
       CheckpointError: `path` is not a work directory, or has no such checkpoint that is whole.
       ConfigError: `step` is none of the above, or "best" and nothing was scored yet; or the folder
-        is a damaged export.
+        is a damaged export, or the Hugging Face Hub has no such model.
     """
     _keep_compiled_programs()
     from sagan import tasks
     from sagan.evaluation import checkpoints
     from sagan.runs import checkpoint
 
+    if str(path).startswith("hf://"):
+        from sagan.tasks.gan import hub
+
+        return hub.load(str(path))
     workdir = Path(path).expanduser()
     if (workdir / "export.json").is_file():
         from sagan.tasks.gan import export

@@ -21,9 +21,10 @@ from sagan.config.fields import closest
 from sagan.files import cache, places
 
 _VERBS = (
-    "train", "config", "prepare", "check", "sample", "caption", "export", "bench", "eval",
-    "reference", "compare", "launch", "completion",
+    "train", "config", "prepare", "check", "sample", "caption", "import", "export", "publish",
+    "bench", "eval", "reference", "compare", "launch", "completion",
 )  # fmt: skip
+_MODULES = {"import": "importing"}  # verbs that no module can be called after
 
 
 def entry() -> None:
@@ -101,5 +102,5 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in _VERBS:
-        importlib.import_module(f"sagan.cli.{name}").register(verbs)
+        importlib.import_module(f"sagan.cli.{_MODULES.get(name, name)}").register(verbs)
     return parser

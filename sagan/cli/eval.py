@@ -18,7 +18,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "eval",
         help="score checkpoints, or any images",
         description="Score a run's checkpoints, or images against a reference. REF is a folder, a "
-        "zip, PRESET:SPLIT, a file of `sagan reference --out`, or pytorch-fid's (for fid alone).",
+        "zip, an .npz of images (arr_0), PRESET:SPLIT, a file of `sagan reference --out`, or "
+        "pytorch-fid's (for fid alone).",
     )
     verb.add_argument(
         "words",
@@ -28,7 +29,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "presets named",
     )
     verb.add_argument("--step", default="latest", help="latest (default), best, all, or a number")
-    verb.add_argument("--images", metavar="DIR|ZIP|PRESET:SPLIT", help="score these, not a run")
+    verb.add_argument("--images", metavar="DIR|ZIP|NPZ|PRESET:SPLIT", help="score these, not a run")
     verb.add_argument("--reference", metavar="REF", help="real images (of a run: its data)")
     add_score_arguments(verb)
     verb.add_argument("--num-images", type=positive, metavar="N", help="number of images to score")

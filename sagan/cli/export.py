@@ -23,18 +23,27 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 
 def _run(args: argparse.Namespace) -> int:
+    from sagan.tasks.gan import export
+
+    sampler, scores = open_step(args.workdir, args.step)
+    for path in export.write(sampler, args.out, args.format, scores):
+        print(path)
+    return 0
+
+
+def open_step(workdir: Path, step: str) -> tuple[Any, Any]:
+    """Returns the sampler of a checkpoint of a GAN, and its scores (None: not measured).
+
+    Raises: ConfigError if it is a run of another task, or `step` is none; CheckpointError if there
+      is no such checkpoint.
+    """
     from sagan import tasks
     from sagan.evaluation import checkpoints, results
     from sagan.runs import checkpoint
 
-    config = checkpoint.read_config(args.workdir)
-    require(config.task == "gan", f"{args.workdir} is a run of {config.task}; allowed: gan")
-    from sagan.tasks.gan import export
-
-    step = checkpoints.pick_step(args.workdir, config, args.step)
-    sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
-    scored = results.path_of(args.workdir, step)
-    scores = results.read(scored) if scored.is_file() else None
-    for path in export.write(sampler, args.out, args.format, scores):
-        print(path)
-    return 0
+    config = checkpoint.read_config(workdir)
+    require(config.task == "gan", f"{workdir} is a run of {config.task}; allowed: gan")
+    number = checkpoints.pick_step(workdir, config, step)
+    sampler: Any = tasks.build(config).load_sampler(workdir, number)
+    scored = results.path_of(workdir, number)
+    return sampler, results.read(scored) if scored.is_file() else None

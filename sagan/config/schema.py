@@ -106,8 +106,9 @@ class CheckpointConfig:
     keep: Count = 2
     # Checkpoints at multiples of this number of steps are kept for ever.
     keep_every_steps: Count | None = None
-    # Batches over which batch norm's statistics are computed for the averaged weights.
-    statistics_batches: Count = 32
+    # Batches over which batch norm's statistics are computed for the averaged weights. 0: the
+    # running averages of the weights in training are taken, or those that were imported.
+    statistics_batches: CountOrZero = 32
 
     def __post_init__(self) -> None:
         check(self, "checkpoint")

@@ -7,6 +7,7 @@ that it claims. (Training replaces up to one image in a thousand; see `unreadabl
 import copy
 import functools
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,14 @@ class FromSource:
         return renumbered
 
 
-def from_array(images: Any) -> FromSource:
-    """Returns images that are held in an array, without labels.
+def from_array(images: Any, labels: Any = None, name: str = "array") -> FromSource:
+    """Returns images that are held in an array.
 
-    Raises: ConfigError unless they are uint8 (N, S, S, 3), N at least 1.
+    Args:
+      labels: whole numbers (N,), at least 0; None: there are none.
+      name: of the set.
+
+    Raises: ConfigError unless they are uint8 (N, S, S, 3), N at least 1, with as many labels.
     """
     pixels = np.asarray(images)
     require(
@@ -113,7 +118,41 @@ def from_array(images: Any) -> FromSource:
         and pixels.shape[3] == 3,
         f"images are {pixels.dtype} of shape {pixels.shape}; allowed: uint8 (N, S, S, 3)",
     )
-    return FromSource(_Held(pixels), pixels.shape[1], "array")
+    known = None if labels is None else np.asarray(labels)
+    if known is not None:
+        fits = known.dtype.kind in "iu" and known.shape == pixels.shape[:1]
+        require(
+            fits and int(known.min()) >= 0,
+            f"labels are {known.dtype} of shape {known.shape}; allowed: whole numbers >= 0 "
+            f"({len(pixels)},)",
+        )
+    return FromSource(_Held(pixels, known), pixels.shape[1], name)
+
+
+def open_npz(path: Path, image_size: int | None) -> FromSource:
+    """Opens the images of an `.npz`: `arr_0`, uint8 (N, S, S, 3), and labels `arr_1`, if any.
+
+    This is the layout of `sagan sample --npz` and of guided-diffusion. Classes are called by their
+    numbers.
+
+    Raises: ConfigError if it is damaged or has no such images, or if they are not of `image_size`.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            require(
+                "arr_0" in arrays.files,
+                f"{path} holds {', '.join(arrays.files)}; allowed: images in arr_0",
+            )
+            pixels = arrays["arr_0"]
+            labels = arrays["arr_1"] if "arr_1" in arrays.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path}: damaged, or not an .npz: {error}") from error
+    found = from_array(pixels, labels, f"npz:{path.name}")
+    require(
+        image_size in (None, found.image_size),
+        f"{path} holds images of {found.image_size} px; needed: {image_size} px",
+    )
+    return found
 
 
 def _bytes_of(images: np.ndarray) -> memoryview:
@@ -122,18 +161,23 @@ def _bytes_of(images: np.ndarray) -> memoryview:
 
 
 class _Held:
-    """A source whose images are in memory and have no labels."""
+    """A source whose images are in memory."""
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None):
+        digest = hashlib.sha256(_bytes_of(images))
         self.class_names: tuple[str, ...] = ("all",)
-        self.key = f"array-{hashlib.sha256(_bytes_of(images)).hexdigest()[:24]}"
-        self._images = images
+        self._images, self._labels = images, labels
+        if labels is not None:
+            digest.update(_bytes_of(labels.astype(np.int64)))
+            self.class_names = tuple(map(str, range(int(labels.max()) + 1)))
+        self.key = f"array-{digest.hexdigest()[:24]}"
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Example:
-        return {"image": self._images[index], "label": 0}
+        label = 0 if self._labels is None else int(self._labels[index])
+        return {"image": self._images[index], "label": label}
 
 
 def open_folder(

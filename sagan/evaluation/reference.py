@@ -1,6 +1,7 @@
 """The real images that scores compare with (the reference): opened by name and cached."""
 
 import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from sagan import data
 from sagan.config import Config, DataConfig, presets
 from sagan.config.fields import closest, require
-from sagan.data.image_sets import FromSource, open_folder
+from sagan.data.image_sets import FromSource, open_folder, open_npz
 from sagan.evaluation import ScoreSpec, features, reference_files
 from sagan.evaluation import metrics as metrics_lib
 from sagan.evaluation.features import Extractor
@@ -29,7 +30,7 @@ _CONTENTS = "contents"
 def open_images(
     text: str, *, overrides: Sequence[str] = (), image_size: int | None = None
 ) -> FromSource:
-    """Opens a folder, a zip or a preset's data, each with `:SPLIT` after it or without.
+    """Opens an `.npz` of images; or a folder, a zip or a preset's data, with `:SPLIT` or without.
 
     Args:
       overrides: `section.field=value` texts for the preset, such as `data.dir=...`. Of a folder or
@@ -38,6 +39,10 @@ def open_images(
 
     Raises: ConfigError if it is none of these, or cannot be opened.
     """
+    if text.endswith(".npz"):
+        path = places.local(text)
+        require(path.is_file(), f"{text}: no such file")
+        return open_npz(path, image_size)
     if (place := find_place(text)) is not None:
         path, split = place
         return open_folder(path, image_size, split=split, fit=fit_of(overrides))
@@ -116,10 +121,16 @@ def training_images(text: str, overrides: Sequence[str], image_size: int) -> Fro
 def saved_file(spec: ScoreSpec) -> Path | None:
     """Returns the file of a saved reference that is asked for; None if it is not one.
 
+    An `.npz` with images and no statistics is none.
+
     Raises: ConfigError if only some of its images are wanted.
     """
     if spec.reference is None or not spec.reference.endswith(".npz"):
         return None
+    if zipfile.is_zipfile(Path(spec.reference).expanduser()):
+        with zipfile.ZipFile(Path(spec.reference).expanduser()) as archive:
+            if {"arr_0.npy", "mu.npy"} & set(archive.namelist()) == {"arr_0.npy"}:
+                return None
     require(
         spec.num_real is None,
         f"--num-real {spec.num_real}: {spec.reference} holds statistics of all its images",

@@ -9,13 +9,13 @@ authors' released generators (128, 256, 512 px).
 
 import dataclasses
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config.fields import Count, require
+from sagan.config.fields import Count, Limits, require
 from sagan.models import Networks
 from sagan.models.layers.conv import Conv, UpConv, average_pool, upsample
 from sagan.models.layers.head import Judged
@@ -49,6 +49,9 @@ class Config(AttentionConfig):
     # What the skips of the discriminator's blocks take: the block's input, or its positive part
     # ("relu", as in StudioGAN).
     d_skip: Literal["input", "relu"] = "input"
+    # Sets of batch statistics, for truncations from 0 to 1 in equal steps, as the authors' released
+    # generators have them; none: one for all. Training makes one.
+    statistics_sets: Annotated[int, Limits(at_least=2)] | None = None
     # How kernels and embeddings are initialised; "normal": with a standard deviation of 0.02.
     init: Init = "orthogonal"
 

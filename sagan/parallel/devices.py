@@ -61,6 +61,11 @@ class Devices:
             jax.eval_shape(make),
         )
 
+    @property
+    def replicated(self) -> Any:
+        """The sharding of an array that every device has a copy of."""
+        return self._replicated
+
     def replicate(self, tree: Any) -> Any:
         """Puts host arrays, which are equal in all processes, on every device."""
 

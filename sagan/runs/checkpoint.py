@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -273,22 +274,23 @@ def restore_sampler(workdir: Path, step: int, abstract: Any) -> tuple[Any, dict[
       abstract: shapes, dtypes and shardings of the variables.
     """
     sampler, about = ocp.args.StandardRestore(abstract), ocp.args.JsonRestore()
-    restored = _read(workdir, step, sampler=sampler, about=about)
+    folder = epath.Path(workdir.absolute() / FOLDER)
+    with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
+        restored: Any = manager.restore(step, args=ocp.args.Composite(sampler=sampler, about=about))
     return restored.sampler, restored.about
 
 
-def restore_state(workdir: Path, step: int, abstract: Any) -> Any:
-    """Reads the state from a checkpoint of a run that this process does not train.
-
-    Args: as `restore_sampler`, of the state.
-    """
-    return _read(workdir, step, state=ocp.args.StandardRestore(abstract)).state
-
-
-def _read(workdir: Path, step: int, **items: Any) -> Any:
+def restore_state(workdir: Path, step: int, sharding: Any) -> Any:
+    """Reads all of a checkpoint's state, as nested dicts and lists of arrays with a sharding."""
     folder = epath.Path(workdir.absolute() / FOLDER)
     with ocp.CheckpointManager(folder, item_handlers=_handlers()) as manager:
-        return manager.restore(step, args=ocp.args.Composite(**items))
+        metadata: Any = manager.item_metadata(step)
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            metadata.state,
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return manager.restore(step, args=args).state
 
 
 def _handlers() -> dict[str, ocp.CheckpointHandler]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from sagan import tasks
 from sagan.config import Config, ConfigError
 from sagan.config.fields import require
 from sagan.files import tables
@@ -72,9 +71,7 @@ def adopt(start: Start, first: state.RunState, devices: Devices) -> tuple[state.
 
     Raises: ConfigError if nothing has the same name and shape.
     """
-    task = tasks.build(start.config, devices.count)
-    abstract: Any = devices.abstract(lambda: state.init(task, start.config.seed))
-    other = checkpoint.restore_state(start.workdir, start.step, abstract).task
+    other = checkpoint.restore_state(start.workdir, start.step, devices.replicated)["task"]
     theirs = {
         _name(path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(other)

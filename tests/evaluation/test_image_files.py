@@ -158,3 +158,36 @@ def test_statistics_in_the_format_of_another_version_are_refused(tmp_path):
     np.savez(file, about=np.array(json.dumps({"format": 1, "fingerprint": {}})))
     with pytest.raises(ConfigError, match="real.npz: format 1.*sagan reference"):
         score(write(tmp_path / "a", pictures(0, 4)), str(file))
+
+
+def test_an_npz_scores_like_a_folder_of_the_same_images(tmp_path):
+    fake, real = pictures(0, 20), pictures(1, 30)
+    expected = score(write(tmp_path / "a", fake), write(tmp_path / "b", real))["metrics"]
+    np.savez(tmp_path / "a.npz", arr_0=fake, arr_1=np.arange(20) % 3)
+    np.savez(tmp_path / "b.npz", arr_0=real)
+    found = score(str(tmp_path / "a.npz"), str(tmp_path / "b.npz"))["metrics"]
+    assert found == pytest.approx(expected)
+    images = reference.open_images(str(tmp_path / "a.npz"))
+    assert images.class_names == ("0", "1", "2")
+    assert images.read(np.array([4, 5]))[1].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "fact"),
+    [
+        ({"images": np.zeros((2, 8, 8, 3), np.uint8)}, "arr_0"),
+        ({"arr_0": np.zeros((2, 8, 8, 3), np.float32)}, "float32"),
+        ({"arr_0": np.zeros((2, 8, 8, 3), np.uint8), "arr_1": np.array([0, -1])}, "labels"),
+        ({"arr_0": np.array([{}])}, "a.npz"),
+    ],
+)
+def test_an_npz_of_something_else_is_refused(tmp_path, arrays, fact):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ConfigError, match=fact):
+        reference.open_images(str(tmp_path / "a.npz"))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-40])
+    with pytest.raises(ConfigError, match="a.npz"):
+        reference.open_images(str(tmp_path / "a.npz"))
+    with pytest.raises(ConfigError, match="16 px"):
+        np.savez(tmp_path / "b.npz", arr_0=np.zeros((2, 8, 8, 3), np.uint8))
+        reference.open_images(str(tmp_path / "b.npz"), image_size=16)

@@ -93,6 +93,10 @@ class GanTask:
         )
 
     def init(self, keys: Sequence[Key[Array, ""]]) -> GanState:
+        require(
+            getattr(self._model, "statistics_sets", None) is None,
+            "model.statistics_sets: only generators that were imported have several; allowed: none",
+        )
         return init(self.gan, *keys)
 
     def pretrained(self, state: GanState, place: Callable[[Any], Any]) -> GanState:
@@ -113,13 +117,20 @@ class GanTask:
         return found
 
     def snapshot(self, state: GanState) -> Any:
-        return state.ema, state.g.stats["spectral_stats"]
+        return state.ema, state.g.stats
 
     def inference(self, snapshot: Any, *, quick: bool = False) -> Any:
         config = self._config
-        batches = 1 if quick else config.checkpoint.statistics_batches
+        ema, stats = snapshot
+        batches = config.checkpoint.statistics_batches
         return inference.averaged(
-            self._model, config.seed, config.train.batch_size, *snapshot, batches=batches
+            self._model,
+            config.seed,
+            config.train.batch_size,
+            ema,
+            stats["spectral_stats"],
+            batches=min(1, batches) if quick else batches,
+            running=stats["batch_stats"],
         )
 
     def preview(self, variables: Any, step: int) -> Preview:
@@ -133,9 +144,12 @@ class GanTask:
 
     def scorer(self, spec: ScoreSpec) -> ImageScorer:
         config = self._config
+        batches = config.checkpoint.statistics_batches
         how_made = {
             "quantisation": "round",
-            "batch_norm": f"standing, {config.checkpoint.statistics_batches} training batches",
+            "batch_norm": f"standing, {batches} training batches"
+            if batches
+            else "stored, of training",
             "ema": self._optim.ema_half_life is not None or self._optim.ema_decay != 0,
         }
         size, classes = self._model.image_size, self._model.num_classes
@@ -146,7 +160,7 @@ class GanTask:
         shapes = inference.abstract(self._model)
         variables, about = checkpoint.restore_sampler(workdir, step, shapes)
         names = () if self._model.num_classes is None else tuple(about["class_names"])
-        return Sampler(self._config, step, names, variables)
+        return Sampler(self._config, step, names, variables, about.get("origin", ""))
 
     def parameters(self, state: GanState) -> dict[str, Any]:
         return {"generator": dict(state.g.params), "discriminator": dict(state.d.params)}

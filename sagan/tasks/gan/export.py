@@ -47,7 +47,12 @@ print("images.npy", images.shape)
 
 
 def write(
-    sampler: Sampler, out: Path, format: Format, results: Mapping[str, Any] | None = None
+    sampler: Sampler,
+    out: Path,
+    format: Format,
+    results: Mapping[str, Any] | None = None,
+    *,
+    use: str = "FOLDER",
 ) -> list[Path]:
     """Writes a generator and its statistics; returns the paths of the files.
 
@@ -57,6 +62,7 @@ def write(
         (N,), for any N, and returns images uint8 (N, S, S, 3). `safetensors`: the variables, by
         the names that the networks give them.
       results: what `eval/<step>.json` holds of this step; None: the README says "not measured".
+      use: where the README says that it is loaded from.
 
     Raises: ConfigError if the folder holds anything else than an earlier export.
     """
@@ -81,6 +87,7 @@ def write(
         arrays = {name: np.array(array, order="C") for name, array in flat.items()}
         save_file(arrays, out / WEIGHTS, metadata={"format": "flax"})
     about = {"step": sampler.step, "class_names": sampler.class_names, "format": format}
+    about |= {"origin": sampler.origin}
     replace_text(out / ABOUT, json.dumps(about, indent=2))
     replace_text(out / "config.json", as_json.to_json(sampler.config) + "\n")
     labels = None
@@ -91,7 +98,7 @@ def write(
     drawn = sampler.sample(labels=labels, indices=indices)
     scale = max(1, 64 // drawn.shape[1])
     images.save(out / "samples.png", images.grid(drawn, _GRID, scale=scale), {"step": sampler.step})
-    replace_text(out / "README.md", _card(sampler, format, results))
+    replace_text(out / "README.md", _card(sampler, format, results, use))
     return sorted(path for path in out.iterdir() if path.name in known)
 
 
@@ -100,7 +107,7 @@ def _program(sampler: Sampler) -> bytes:
     model: Any = sampler.config.model
     family = plugins.load("models", model.name, field="model.name")
     network = family.build(model, platform=_PORTABLE).generator
-    variables = sampler.variables
+    variables = inference.at_truncation(model, sampler.variables, 1.0)
 
     def one(z: jax.Array, label: jax.Array | None) -> jax.Array:
         batch = None if label is None else label[None]
@@ -128,13 +135,14 @@ def load(folder: Path) -> Sampler:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = as_json.from_json((folder / "config.json").read_text(encoding="utf-8"))
         step, names = int(about["step"]), tuple(map(str, about["class_names"]))
+        origin = str(about.get("origin", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} is a damaged export: {error}") from error
     require(
         (folder / WEIGHTS).is_file(),
         f"{folder} has no {WEIGHTS}; a program (format=stablehlo) is run by its own generate.py",
     )
-    return Sampler(config, step, names, _variables(folder / WEIGHTS, config))
+    return Sampler(config, step, names, _variables(folder / WEIGHTS, config), origin)
 
 
 def _variables(path: Path, config: Config) -> Any:
@@ -160,15 +168,28 @@ def _variables(path: Path, config: Config) -> Any:
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
-def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None) -> str:
-    """Returns the README: what the generator is, how to use it, and its scores."""
+def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None, use: str) -> str:
+    """Returns the README: what the generator is, how to use it, its scores and its config.
+
+    It begins with what the Hugging Face Hub reads: how to find it.
+    """
     config, names = sampler.config, sampler.class_names
     classes = f"{len(names)} classes" if names else "unconditional"
+    history = (
+        f"trained on `{config.data.name}` for {sampler.step:,} steps of "
+        f"{config.train.batch_size} images"
+    )
+    if sampler.origin:
+        history = f"whose weights were trained by {sampler.origin} (step {sampler.step:,})"
     lines = [
+        "---",
+        "pipeline_tag: unconditional-image-generation",
+        f"tags: [sagan, gan, jax, {config.model.name}]",
+        "---",
+        "",
         f"# {config.name}",
         "",
-        f"A `{config.model.name}` generator, {sampler.image_size} px, {classes}, trained on "
-        f"`{config.data.name}` for {sampler.step:,} steps of {config.train.batch_size} images.",
+        f"A `{config.model.name}` generator, {sampler.image_size} px, {classes}, {history}.",
         "",
         "![Samples](samples.png)",
         "",
@@ -179,7 +200,7 @@ def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None) -
         lines += ["```bash", "pip install jax flatbuffers && python generate.py", "```"]
     else:
         call = "sample(classes=[0], num=4)" if names else "sample(num=4)"
-        lines += ["```python", f'import sagan\n\nimages = sagan.load("FOLDER").{call}', "```"]
+        lines += ["```python", f'import sagan\n\nimages = sagan.load("{use}").{call}', "```"]
     lines += ["", "## Scores", ""]
     if results is None:
         lines.append("Not measured.")
@@ -188,4 +209,5 @@ def _card(sampler: Sampler, format: Format, results: Mapping[str, Any] | None) -
         lines += [f"| {name} | {value:.6g} |" for name, value in results["metrics"].items()]
         lines += ["", "Measured as follows:", "", "```json"]
         lines += [json.dumps(results["protocol"], indent=2), "```"]
+    lines += ["", "## Config", "", "```json", as_json.to_json(config), "```"]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ Source: "standing statistics" of BigGAN (arXiv:1809.11096), Section 4.1.
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ def averaged(
     spectral_stats: spectral.Stats,
     *,
     batches: int,
+    running: Any = None,
 ) -> Any:
     """Returns the variables to draw images with, on the device of the averaged weights.
 
@@ -45,13 +47,25 @@ def averaged(
       batch_size: of training.
       ema: averaged parameters of the generator.
       spectral_stats: of the generator in training.
-      batches: number of batches that the statistics are computed over.
+      batches: number of batches that the statistics are computed over; 0: none, and `running`, the
+        statistics of the generator in training, are taken.
 
     Returns:
       `{"params", "batch_stats"}`: the averaged weights, already spectrally normalised, and batch
       norm's exact mean and variance over the batches.
     """
     weights = _normalized(ema, spectral_stats)
+    stats = statistics(model, seed, batch_size, weights, batches) if batches else running
+    return {"params": weights, "batch_stats": stats}
+
+
+def statistics(model: ModelConfig, seed: int, batch_size: int, weights: Any, batches: int) -> Any:
+    """Returns batch norm's exact mean and variance over some batches of latents.
+
+    Args:
+      weights: spectrally normalised.
+      batches: 1 or more; the others as for `averaged`.
+    """
     key = jax.random.fold_in(jax.random.key(seed), STATISTICS_STREAM)
     total = None
     for number in range(batches):
@@ -64,7 +78,7 @@ def averaged(
             return {"mean": mean, "var": jnp.maximum(square - mean**2, 0)}
         return {name: variance(value) for name, value in moments.items()}
 
-    return {"params": weights, "batch_stats": variance(total)}
+    return variance(total)
 
 
 @jax.jit
@@ -99,17 +113,48 @@ def _moments(model: Any, batch_size: int, weights: Any, key: Array, number: Arra
     return second_moment(moved.get("batch_stats", {}))
 
 
+def at_truncation(model: Any, variables: Any, truncation: float) -> Any:
+    """Returns the variables with the batch statistics of a truncation, if there are several sets.
+
+    Between two sets, the nearer one has the smaller weight, and some multiples of the step are
+    taken for places just below them: so the released generators' code does it, and it is what
+    their images are known by.
+
+    Args:
+      truncation: in (0, 1].
+
+    Source: pytorch-pretrained-BigGAN, `BigGANBatchNorm`.
+    """
+    sets = getattr(model, "statistics_sets", None)
+    if sets is None:
+        return variables
+    part, place = math.modf(truncation / (1 / (sets - 1)))
+    first = int(place)
+
+    def chosen(stats: Any) -> Any:
+        if part == 0:
+            return stats[first]
+        return stats[first] * part + stats[first + 1] * (1 - part)
+
+    return variables | {"batch_stats": jax.tree.map(chosen, variables["batch_stats"])}
+
+
 def abstract(model: Any) -> Any:
-    """Returns the shapes of what `averaged` returns, placed on this process's first device."""
+    """Returns the shapes of what `averaged` returns, placed on this process's first device.
+
+    With several sets of batch statistics, these have an axis more, the first.
+    """
     network = generator(model)
     label = None if model.num_classes is None else jnp.zeros(1, jnp.int32)
     z = jnp.zeros((1, model.z_dim))
     shapes = jax.eval_shape(lambda: dict(network.init(jax.random.key(0), z, label, train=True)))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    sets = getattr(model, "statistics_sets", None)
+    more = {"params": (), "batch_stats": () if sets is None else (sets,)}
     return {
         name: jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+            lambda x, more=axes: jax.ShapeDtypeStruct((*more, *x.shape), x.dtype, sharding=device),
             shapes.get(name, {}),
         )
-        for name in ("params", "batch_stats")
+        for name, axes in more.items()
     }

@@ -14,7 +14,7 @@ from sagan.evaluation import require_truncation
 from sagan.files import images
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
-from sagan.tasks.gan import attention_maps, generate, interpolation
+from sagan.tasks.gan import attention_maps, generate, inference, interpolation
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -29,12 +29,14 @@ class Sampler:
       step: of the checkpoint.
       class_names: one for each label; empty if the model is unconditional.
       variables: as `inference.averaged` returns them.
+      origin: the project that the weights were imported from; empty if they were trained here.
     """
 
     config: Config
     step: int
     class_names: tuple[str, ...]
     variables: Any
+    origin: str = ""
 
     def __repr__(self) -> str:
         classes = f"{len(self.class_names)} classes" if self.class_names else "unconditional"
@@ -74,18 +76,15 @@ class Sampler:
           indices: whole numbers (N,) in [0, 2**32); None: 0 … N - 1.
           seed: in [0, 2**32).
           truncation: psi in (0, 1]; latents are multiplied by it, which makes images more alike.
-            None means 1.
+            None means 1. Where the model has several sets of batch statistics, those of psi are
+            taken.
 
         Raises: ConfigError for arguments that do not fit the model or one another.
         """
         picked, numbers = self.chosen(classes, num, labels, indices)
-        return generate.images(
-            self.config.model,
-            self.variables,
-            self.latents(numbers, seed),
-            picked,
-            truncation=_psi(truncation),
-        )
+        psi = _psi(truncation)
+        z = self.latents(numbers, seed)
+        return generate.images(self.config.model, self._at(psi), z, picked, truncation=psi)
 
     def __call__(
         self,
@@ -122,7 +121,7 @@ class Sampler:
         if picked is not None and picked.ndim == 2:
             generate.require_blending(model)
         psi = _psi(truncation)
-        return generate.images(model, self.variables, z, picked, truncation=psi, as_float=True)
+        return generate.images(model, self._at(psi), z, picked, truncation=psi, as_float=True)
 
     def attention(
         self,
@@ -144,8 +143,9 @@ class Sampler:
         """
         picked, numbers = self.chosen(None, None, labels, indices)
         require(len(numbers) > 0, "attention of no image; allowed: one or more")
-        z = self.latents(numbers, seed) * np.float32(_psi(truncation))
-        maps = generate.attention_maps(self.config.model, self.variables, z, picked)
+        psi = _psi(truncation)
+        z = self.latents(numbers, seed) * np.float32(psi)
+        maps = generate.attention_maps(self.config.model, self._at(psi), z, picked)
         require(bool(maps), "this generator has no attention layer (model.attention is empty)")
         return maps
 
@@ -206,6 +206,9 @@ class Sampler:
                 count = len(self.class_names)
                 labels = interpolation.class_weights(one, other, fractions, count)
         return images.quantize(self(z, labels, truncation=truncation))
+
+    def _at(self, psi: float) -> Any:
+        return inference.at_truncation(self.config.model, self.variables, psi)
 
     def _label(self, name: int | str | None) -> int:
         require(name is not None, f"a class is needed; {len(self.class_names)} are known")

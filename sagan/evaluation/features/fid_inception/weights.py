@@ -53,11 +53,11 @@ def _read(path: Path) -> Layers:
     if start[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(path) as archive:
             is_torch = any(name.endswith("data.pkl") for name in archive.namelist())
-        return _from_torch(torch_file.tensors_of_zip(path)) if is_torch else _from_npz(path)
+        return _from_torch(torch_file.tensors(path)) if is_torch else _from_npz(path)
     if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
         return frozen_graph.layers(frozen_graph.from_archive(path))
     if start[:1] == b"\x80":
-        return _from_torch(torch_file.tensors_of_legacy(path))
+        return _from_torch(torch_file.tensors(path))
     return frozen_graph.layers(path.read_bytes())
 
 

@@ -92,9 +92,7 @@ def load(weights: str | None) -> Any:
     path = places.local(weights, "model.encoder_weights=")
     if not path.is_file():
         raise ConfigError(f"model.encoder_weights={weights}: there is no such file")
-    tensors = (
-        torch_file.tensors_of_zip(path) if _is_zip(path) else torch_file.tensors_of_legacy(path)
-    )
+    tensors = torch_file.tensors(path)
     found = {}
     for name, (inputs, outputs, _) in zip(_names(), _layers(), strict=True):
         kernel, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")

@@ -1,0 +1,79 @@
+"""Generators on the Hugging Face Hub: what `sagan export --format safetensors` writes, as a model.
+
+Needs huggingface_hub (`pip install "sagan[hub]"`), whose login and cache are used.
+"""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagan.config import ConfigError
+from sagan.tasks.gan import export
+from sagan.tasks.gan.sampler import Sampler
+
+PREFIX = "hf://"
+
+
+def parse(url: str) -> tuple[str, str | None]:
+    """Returns repository and revision (None: the newest) of `hf://USER/NAME` or `…@REVISION`.
+
+    Raises: ConfigError if it is neither.
+    """
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", url)
+    if found is None:
+        raise ConfigError(f"{url!r}; allowed: hf://USER/NAME, or hf://USER/NAME@REVISION")
+    return found[1], found[2]
+
+
+def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None) -> str:
+    """Uploads a generator with its README, and returns the page's address.
+
+    The model is made if it is not there; files that it has of the same names are replaced.
+
+    Args:
+      results: as for `export.write`.
+
+    Raises: ConfigError for an address that is none or has a revision, or if the Hub refuses.
+    """
+    name, revision = parse(url)
+    if revision is not None:
+        raise ConfigError(f"{url!r} has a revision; allowed: hf://USER/NAME")
+    api = _library().HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        export.write(sampler, Path(folder), "safetensors", results, use=f"{PREFIX}{name}")
+        try:
+            made = api.create_repo(repo_id=name, repo_type="model", exist_ok=True)
+            api.upload_folder(
+                repo_id=name,
+                repo_type="model",
+                folder_path=folder,
+                commit_message=f"{sampler.config.name}, step {sampler.step}",
+            )
+        except (OSError, ValueError) as error:  # what the library's own errors inherit
+            raise ConfigError(f"{url} could not be written: {error}") from error
+    return str(made)
+
+
+def load(url: str) -> Sampler:
+    """Downloads a generator, or finds it in the library's cache, and opens it.
+
+    Raises: ConfigError if there is no such model, or it is no generator of this package.
+    """
+    name, revision = parse(url)
+    library = _library()
+    files = [export.WEIGHTS, export.ABOUT, "config.json"]
+    try:
+        folder = library.snapshot_download(name, revision=revision, allow_patterns=files)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{url} could not be read: {error}") from error
+    return export.load(Path(folder))
+
+
+def _library() -> Any:
+    try:
+        import huggingface_hub  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ConfigError('hf:// needs huggingface_hub: pip install "sagan[hub]"') from error
+    return huggingface_hub

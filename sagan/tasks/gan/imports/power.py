@@ -1,0 +1,52 @@
+"""Estimates of the largest singular value of a matrix W (out, in), as sources and we make them."""
+
+import numpy as np
+
+_SMALL = 1e-12
+_BISECTIONS = 60
+
+
+def sigma_of(matrix: np.ndarray, u: np.ndarray) -> float:
+    """Returns the sigma that one power iteration from u (out,) ends at."""
+    return _norm(matrix @ _unit(matrix.T @ u))
+
+
+def converged_u(kernel: np.ndarray, iterations: int = 100) -> np.ndarray:
+    """Returns the vector u of a kernel (..., out) that power iteration ends at."""
+    matrix = kernel.reshape(-1, kernel.shape[-1]).T
+    u = _unit(np.ones(len(matrix), np.float32))
+    for _ in range(iterations):
+        u = _unit(matrix @ _unit(matrix.T @ u))
+    return u
+
+
+def turned_u(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Returns the u (C,) of a matrix (K, C) from which our iteration ends at the source's sigma.
+
+    The source's iteration, from u (K,), ends at |W a| with a = W' u / |W' u|. Ours, from b, ends at
+    |W' c| with c = W b / |W b|, which is half an iteration further if b = a. Between a and a vector
+    that is worse there is one that ends at the same number.
+    """
+    better = _unit(matrix.T @ u)
+    sigma = _norm(matrix @ better)
+
+    def ours(b: np.ndarray) -> float:
+        return _norm(matrix.T @ _unit(matrix @ b))
+
+    worse = np.linalg.svd(matrix, full_matrices=False)[2][-1]  # ends at the smallest number
+    if ours(better) <= sigma or ours(worse) >= sigma:
+        return better
+    low, high = 0.0, 1.0  # parts of `better`
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        mixed = _unit(np.float32(1 - middle) * worse + np.float32(middle) * better)
+        low, high = (middle, high) if ours(mixed) < sigma else (low, middle)
+    return _unit(np.float32(1 - high) * worse + np.float32(high) * better)
+
+
+def _norm(x: np.ndarray) -> float:
+    return float(np.linalg.norm(x))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.float32(_norm(x) + _SMALL)

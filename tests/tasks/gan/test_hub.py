@@ -1,0 +1,48 @@
+"""A generator goes to the Hugging Face Hub, and comes back."""
+
+import sys
+
+import numpy as np
+import pytest
+from support import hub
+
+import sagan
+from sagan import cli
+from sagan.config import ConfigError
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub.stand_in(tmp_path))
+    return tmp_path
+
+
+def test_what_is_published_draws_the_same_bits(workdir, models, capsys):
+    assert cli.main(["publish", str(workdir), "hf://me/discs"]) == 0
+    assert capsys.readouterr().out == "https://huggingface.co/me/discs\n"
+    card = (models / "me" / "discs" / "README.md").read_text()
+    assert card.startswith("---\n") and 'sagan.load("hf://me/discs")' in card
+    assert '"image_size"' in card and (models / "me" / "discs" / "samples.png").is_file()
+    theirs = sagan.load("hf://me/discs@main")
+    how = {"classes": ["hue1"], "num": 2, "seed": 5}
+    np.testing.assert_array_equal(theirs.sample(**how), sagan.load(workdir).sample(**how))
+
+
+@pytest.mark.parametrize(
+    ("url", "fact"),
+    [("hf://me", "hf://USER/NAME"), ("hf://others/discs", "403"), ("hf://me/x@v1", "revision")],
+)
+def test_what_cannot_be_published(workdir, models, capsys, url, fact):
+    assert cli.main(["publish", str(workdir), url]) == 2
+    assert fact in capsys.readouterr().err
+
+
+def test_what_cannot_be_loaded(models, monkeypatch):
+    with pytest.raises(ConfigError, match="404"):
+        sagan.load("hf://me/absent")
+    (models / "me" / "other").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="damaged export"):
+        sagan.load("hf://me/other")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match="pip install"):
+        sagan.load("hf://me/other")
