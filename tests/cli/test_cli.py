@@ -42,7 +42,7 @@ def one_line(capsys):
         (["train", "debug", "train.penalties=gp=1"], ["train.penalties", "gp", "r1"]),
         (["train", "debug", "train.penalties=r1"], ["train.penalties", "r1"]),
         (["train", "debug", "optim.beta2=linear:1"], ["optim.beta2", "linear:1"]),
-        (["train", "debug", "model.name=biggan"], ["model.name='biggan'", "sagan"]),
+        (["train", "debug", "model.name=bigan"], ["model.name='bigan'", "did you mean biggan"]),
         (["train", "debug", "task=gam"], ["task='gam'", "gan"]),
         (["train", "debug", "model.attention=5"], ["model.attention", "5"]),
         (["train", "debug", "--workdir", "gs://bucket/run"], ["gs:/", "Mount"]),

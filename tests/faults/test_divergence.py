@@ -105,11 +105,11 @@ def test_row_23_stops_if_asked(environment, tmp_path):
 
 
 def test_row_23_the_discriminator_wins(environment, tmp_path):
-    """23: D → 0: its loss vanishes and its margin grows without bound."""
+    """23: the margin of the discriminator grows without bound; its lost loss: test_health."""
     workdir = tmp_path / "run"
     words = ("optim.d_learning_rate=0.3", "model.spectral_norm_d=false", "guard.max_margin=30")
     words = (*words, "optim.g_learning_rate=1e-9", "sample.every_steps=0")
     done = runs.finish(runs.small(workdir, *words), environment)
     said = " ".join(entry["alarm"] for entry in listed(workdir, "alarms.json"))
     assert "guard.max_margin=30" in said and "step" in done.stderr
-    assert runs.lines(workdir)[-1]["guard/alarms"] >= 2
+    assert runs.lines(workdir)[-1]["guard/alarms"] >= 1

@@ -206,7 +206,7 @@ def test_scores_while_training_and_keeps_the_best(tmp):
     out = tmp / "best"
     sample = ["sample", str(workdir), "--step", "best", "--num", "1", "--out", str(out)]
     assert cli.main(sample) == 0
-    with Image.open(next(out.iterdir())) as picture:
+    with Image.open(next(out.glob("*.png"))) as picture:
         assert json.loads(picture.text["sagan"])["step"] == best
 
     written = {p: p.stat().st_mtime_ns for p in (workdir / "eval").glob("*.json")}
