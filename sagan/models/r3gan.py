@@ -139,7 +139,7 @@ class Block(nn.Module):
 
     def _activate(self, name: str, h: Array) -> Array:
         bias = self.param(name, nn.initializers.zeros, (h.shape[-1],), jnp.float32)
-        return nn.leaky_relu(h + bias.astype(h.dtype), _SLOPE)
+        return nn.leaky_relu(h + bias.astype(h.dtype)[None, None, None], _SLOPE)
 
 
 class _Trunk(NamedTuple):
@@ -201,7 +201,7 @@ class Generator(nn.Module):
         amounts = nn.Dense(first.g, use_bias=False, kernel_init=_normal(), name="linear")(z)
         shape = (first.side, first.side, first.g)
         basis = self.param("basis", nn.initializers.normal(1.0), shape, jnp.float32)
-        x = amounts[:, None, None] * basis
+        x = amounts[:, None, None] * basis[None]
         for stage in found:
             if stage is not first:
                 x = trunk.resize(stage.g, f"resize{stage.side}", x.astype(config.dtype))
@@ -239,7 +239,7 @@ class Discriminator(nn.Module):
         # One weight for each position and channel: a depthwise convolution over the whole map.
         std = 1 / found[0].side
         weights = self.param("pool", nn.initializers.normal(std), x.shape[1:], jnp.float32)
-        h = (x * weights).sum((1, 2))
+        h = (x * weights[None]).sum((1, 2))
         if config.d_conditioning != "projection" or config.d_sliced:
             h = nn.Dense(found[0].d, use_bias=False, kernel_init=_normal(), name="linear")(h)
             head = self.layers.head()
@@ -250,4 +250,5 @@ class Discriminator(nn.Module):
         assert isinstance(config.num_classes, int) and label is not None
         h = nn.Dense(found[0].d, use_bias=False, kernel_init=_normal(), name="linear")(h)
         init = nn.initializers.normal((config.num_classes * h.shape[-1]) ** -0.5)
-        return (h * nn.Embed(config.num_classes, h.shape[-1], init, name="classes")(label)).sum(-1)
+        table = nn.Embed(config.num_classes, h.shape[-1], embedding_init=init, name="classes")
+        return (h * table(label)).sum(-1)

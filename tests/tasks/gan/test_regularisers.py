@@ -31,9 +31,9 @@ def update(number=2000, scale=1.0, real=REAL, fake=FAKE):
         return jnp.asarray(fake) + 0.1 * move.sum(1)[:, None, None, None] * WEIGHT[None]
 
     none = jnp.zeros(4, jnp.int32)
-    real, fake = (Batch(jnp.asarray(x), none) for x in (real, fake))
-    logits = [judge(batch.image, none) for batch in (real, fake)]
-    return Update(real, fake, *logits, judge, near, 5, KEYS, jnp.int32(number))
+    batches = [Batch(jnp.asarray(x), none) for x in (real, fake)]
+    logits = [judge(batch.image, none) for batch in batches]
+    return Update(*batches, *logits, judge, near, 5, KEYS, jnp.int32(number))
 
 
 def of_discriminator(name, state=None, **options):
@@ -139,7 +139,7 @@ def test_topk_keeps_the_best_of_the_whole_batch(count):
 def test_orthogonal_regularisation_is_the_gradient_that_torch_finds():
     torch = pytest.importorskip("torch")
     kernel = RNG.normal(size=(3, 3, 2, 5)).astype(np.float32)
-    params = {"a": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(5)}, "e": {"embedding": kernel}}
+    params = {"a": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(5)}, "e": {"embedding": jnp.asarray(kernel)}}
     zeros = jax.tree.map(jnp.zeros_like, params)
     found = orthogonalised(zeros, params, 1e-2)
     w = torch.tensor(kernel, requires_grad=True)
