@@ -139,7 +139,10 @@ def test_topk_keeps_the_best_of_the_whole_batch(count):
 def test_orthogonal_regularisation_is_the_gradient_that_torch_finds():
     torch = pytest.importorskip("torch")
     kernel = RNG.normal(size=(3, 3, 2, 5)).astype(np.float32)
-    params = {"a": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(5)}, "e": {"embedding": jnp.asarray(kernel)}}
+    params = {
+        "a": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(5)},
+        "e": {"embedding": jnp.asarray(kernel)},
+    }
     zeros = jax.tree.map(jnp.zeros_like, params)
     found = orthogonalised(zeros, params, 1e-2)
     w = torch.tensor(kernel, requires_grad=True)
