@@ -18,6 +18,7 @@ _OPTIONS: dict[str | None, tuple[str, ...]] = {
     None: ("parts", "features", "start", "trace", "repeats", "out", "json"),
     "attention": ("batch_size", "repeats", "out", "json"),
     "sweep": ("repeats", "out", "json"),
+    "rows": ("repeats", "json"),
     "beside": ("parts", "rounds", "repeats", "out", "json"),
     "against_cpu": ("json",),
     "against_float32": ("weights", "json"),
@@ -37,6 +38,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     modes.add_argument("--attention", action="store_true", help="time attention at 16 to 128 px")
     modes.add_argument(
         "--sweep", metavar="FIELD=A,B,C", help="time the training step for values of a field"
+    )
+    modes.add_argument(
+        "--rows",
+        action="store_true",
+        help="time the training step with each loss, penalty, regulariser, augmentation and "
+        "conditioning of GANs",
     )
     modes.add_argument(
         "--beside",
@@ -103,8 +110,9 @@ def _bench(args: argparse.Namespace) -> int:
     args.repeats = args.repeats or 5
     if mode is None:
         return _measure(args, configs, names, overrides)
-    if mode in ("attention", "sweep"):
-        return (_attention if mode == "attention" else _sweep)(args, configs[0])
+    if mode in ("attention", "sweep", "rows"):
+        measured = {"attention": _attention, "sweep": _sweep, "rows": _rows}
+        return measured[mode](args, configs[0])
     words = [names[0], *overrides]
     if mode == "beside":
         return _beside(args, words)
@@ -146,6 +154,13 @@ def _sweep(args: argparse.Namespace, config: Any) -> int:
     report.show([result], as_json=args.json)
     if args.out:
         sweep.draw(result, args.out)
+    return 0
+
+
+def _rows(args: argparse.Namespace, config: Any) -> int:
+    from sagan.bench import report, rows
+
+    report.show([rows.run(config, args.repeats)], as_json=args.json)
     return 0
 
 
