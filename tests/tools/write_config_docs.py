@@ -91,6 +91,16 @@ def text():
     for name, about, fields in meanings.sections(Config()):
         parts += [f"## `{name}`\n", about, ""] if name else ["## The top\n"]
         parts += [table(fields), ""]
+    usual = {field.key: field for _, _, fields in meanings.sections(Config()) for field in fields}
+    for family in plugins.names("models"):
+        if family in ("sagan", *_OTHER_TASKS.values()):
+            continue
+        for name, about, fields in meanings.sections(make(model={"name": family})):
+            own = [f for f in fields if f.key != "model.name" and usual.get(f.key) != f]
+            if name == "model":
+                parts += [f"## `{name}` with `model.name={family}`\n", about, ""]
+                parts += ["Fields that `sagan` does not have, or with another default.\n"]
+                parts += [table(own), ""]
     for task, networks in _OTHER_TASKS.items():
         config = make(task=task, model={"name": networks})
         for name, about, fields in meanings.sections(config):
