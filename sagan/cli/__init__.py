@@ -22,7 +22,7 @@ from sagan.files import cache, places
 
 _VERBS = (
     "train", "config", "prepare", "check", "sample", "caption", "export", "bench", "eval",
-    "reference", "compare", "launch", "completion",
+    "reference", "compare", "report", "launch", "completion",
 )  # fmt: skip
 
 

@@ -112,6 +112,15 @@ class Layout:
         now = 1 + jnp.arange(len(self.times) * self.queries).reshape(len(self.times), -1, 1)
         return (times > 0) & (times <= now)
 
+    def seen_in_raster(self) -> Bool[np.ndarray, "L L"]:
+        """Returns which positions each position looks at, both in raster order."""
+        order = np.asarray(self.to_order(jnp.arange(self.length)))  # place of each time, from 0
+        found = np.zeros((self.length, self.length), bool)
+        for time, place in enumerate(order, start=1):
+            times = self.times[(time - 1) // self.queries]
+            found[place, order[times[(times > 0) & (times <= time)] - 1]] = True
+        return found
+
     def attend(self, query: Heads, key: Heads, value: Heads) -> tuple[Heads, None]:
         """Computes all positions at once; there is nothing to keep."""
         q = self._filled(query).reshape(len(query), len(self.times), self.queries, -1)

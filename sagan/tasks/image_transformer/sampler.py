@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import ArrayLike
 
+from sagan import data
 from sagan.config import Config
 from sagan.config.fields import require
 from sagan.evaluation import reference
@@ -18,6 +19,7 @@ from sagan.files.images import grid
 from sagan.models import image_transformer
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
+from sagan.tasks.exhibits import Exhibit, Look
 from sagan.tasks.image_transformer import generate
 from sagan.tasks.image_transformer.generate import Images, Wanted
 
@@ -188,6 +190,21 @@ class Sampler:
         found, numbers = self._numbered(pixels, labels, indices)
         _, small = self._read(pixels.repeat(scale, 1).repeat(scale, 2))
         return self._draw(Wanted(numbers, found, None, small), seed, temperature)
+
+    def exhibits(self, count: int) -> list[Exhibit]:
+        """Returns real images of the run's data, with the memory of each of their pixels.
+
+        Raises: ConfigError if the data cannot be opened.
+        """
+        source = data.load(self.config.data, self.image_size, quiet=True)
+        images, _ = data.read(source, range(min(count, len(source))))
+        seen = image_transformer.layout_of(self._model).seen_in_raster()
+        rows, columns = self.image_size, self.image_size
+        channels = seen.shape[1] // (rows * columns)
+        # A pixel's last channel sees what its others see; a pixel counts if a channel of it does.
+        last = seen.reshape(rows * columns, channels, rows, columns, channels)[:, -1].any(-1)
+        note = "what was generated before, within its block's memory"
+        return [Exhibit("a real image", image, [Look("memory", last, note)]) for image in images]
 
     def bits_per_dim(
         self, images: UInt8[np.ndarray, "N S S 3"], labels: ArrayLike | None = None
