@@ -135,7 +135,9 @@ def _protocol(measured: dict[str, Any]) -> str:
     words = [str(measured.get("features") or "no network")]
     words.append(f"{measured['num_fake']:,} images")
     if measured.get("reference"):
-        words.append(f"against {measured.get('num_real') or ''} of {measured['reference']}")
+        number = measured.get("num_real")
+        count = f"{number:,} of " if isinstance(number, int) else ""
+        words.append(f"against {count}{measured['reference']}")
     if measured.get("resizer") not in (None, "none", ""):
         words.append(f"{measured['resizer']} resize")
     return " · ".join(words)

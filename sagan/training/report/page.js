@@ -19,7 +19,7 @@ function make(tag, about = {}, ...inside) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...inside.flat().filter(part => part !== null && part !== undefined && part !== ""));
+  node.append(...inside.flat(Infinity).filter(part => part !== null && part !== undefined && part !== ""));
   return node;
 }
 const whole = new Intl.NumberFormat("en");
@@ -72,15 +72,16 @@ function shot(run) {
   const last = run.sheets.at(-1);
   return last ? make("div", {class: "shot"}, make("img", {src: last.src, alt: `samples at step ${last.step}`})) : null;
 }
+const broken = name => name.replace(/[_/]/g, "$&\u200b"); // so that long names break there
+function tiles(pairs, kind) {
+  return pairs.length ? make("dl", {class: "stats " + kind}, pairs.map(([name, value]) => make("div", {}, make("dt", {}, broken(name)), make("dd", {}, value)))) : null;
+}
 function stats(run, most) {
-  const cells = (run.best ? run.best.scores : []).slice(0, most).map(([key, value]) => make("div", {}, make("dt", {}, key), make("dd", {}, value)));
   const last = run.last, more = [];
   if (last["time/images_per_second"]) more.push(["images / s", shown(Math.round(last["time/images_per_second"]))]);
   if (last["time/goodput"]) more.push(["goodput", Math.round(100 * last["time/goodput"]) + " %"]);
-  const alarms = run.marks.filter(mark => mark.kind !== "resumed").length;
-  if (run.lines) more.push(["alarms", String(alarms)]);
-  cells.push(...more.map(([key, value]) => make("div", {class: "more"}, make("dt", {}, key), make("dd", {}, value))));
-  return cells.length ? make("dl", {class: "stats"}, cells) : null;
+  if (run.lines) more.push(["alarms", String(run.marks.filter(mark => mark.kind !== "resumed").length)]);
+  return [tiles((run.best ? run.best.scores : []).slice(0, most), "scores"), tiles(more, "more")];
 }
 function measured(run) {
   if (!run.best) return make("p", {class: "protocol"}, "Not scored yet.");
@@ -101,18 +102,23 @@ function warnings(run) {
 function overview() {
   if (runs.length === 1) {
     const run = runs[0];
-    const facts = make("div", {class: "facts"}, make("h1", {}, run.name), tags(run), progress(run), stats(run, 6), measured(run), warnings(run), changes(run));
+    const facts = make("div", {class: "facts"}, make("h1", {}, run.name), tags(run), progress(run), stats(run, 4), measured(run), warnings(run), changes(run));
     const node = section("overview", "Overview", "");
     node.querySelector(".head").hidden = true;
     node.append(make("div", {class: "card hero"}, shot(run) || make("p", {class: "empty"}, "No samples yet."), facts));
+    if (run.best && run.best.scores.length > 4) allScores(run);
     return;
   }
   const cards = runs.map((run, number) => make("article", {class: "card run"}, shot(run), make("div", {class: "title"}, swatch(number), called(number)), tags(run), progress(run), stats(run, 3), warnings(run), changes(run)));
   section("overview", `${runs.length} runs`, "Each has one colour and one dash on this page.", make("div", {class: "runs"}, cards));
   scoreTable();
 }
+function allScores(run) {
+  const rows = run.best.scores.map(([key, value]) => make("tr", {}, make("th", {scope: "row"}, key), make("td", {class: "num"}, value)));
+  section("scores", "Scores", `Step ${whole.format(run.best.step)}.`, make("div", {class: "card scroll narrow"}, make("table", {}, make("tbody", {}, rows))));
+}
 function scoreTable() {
-  const keys = [...new Set(runs.flatMap(run => Object.keys(run.scored)))].filter(key => runs.some(run => run.scored[key].length));
+  const keys = [...new Set(runs.flatMap(run => Object.keys(run.scored)))].filter(key => runs.some(run => run.scored[key]?.length));
   if (!keys.length) return;
   const head = make("tr", {}, make("th", {scope: "col"}, "run"), make("th", {scope: "col", class: "num"}, "step"), keys.map(key => make("th", {scope: "col", class: "num"}, key)));
   const rows = runs.map((run, number) => {
@@ -348,7 +354,7 @@ function chart(key) {
     reach = Math.max(1, ...found.flatMap(line => [line.x.at(-1)]));
     let low = Math.min(...all), high = Math.max(...all);
     if (!all.length) [low, high] = [0, 1];
-    if (low === high) { const room = Math.abs(low) * 0.1 || 1; low -= log ? low * 0.1 : room; high += room; }
+    if (low === high) { const room = Math.abs(low) * 0.1 || 1; low = low < 0 ? low - room : low * 0.9; high += room; }
     const f = log ? Math.log10 : value => value, room = (f(high) - f(low)) * 0.05;
     const [bottom, top] = [f(low) - room, f(high) + room];
     toX = value => LEFT + (value / reach) * (W - LEFT - RIGHT);
