@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +27,7 @@ _ID_FILE = "trackers.json"
 _PROJECT = "sagan"
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Shows a run while it trains. Steps may go back once: where a run has resumed."""
 

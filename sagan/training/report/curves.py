@@ -1,6 +1,6 @@
 """Scalars over steps, thinned so that a page of many lines stays small; alarms and resumes."""
 
-import math
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,20 +28,20 @@ class Table(NamedTuple):
 
 def read(workdir: Path) -> Table:
     """Reads all scalars of a run; the table is empty if nothing was written."""
-    steps: list[float] = []
-    columns: dict[str, list[float]] = {}
+    kinds: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}  # lines of equal names
     last: dict[str, Any] = {}
-    for last in logs.read(workdir):
-        for name, value in last.items():
-            if name != "step":
-                column = columns.setdefault(name, [])
-                column.extend([math.nan] * (len(steps) - len(column)))
-                column.append(value if isinstance(value, (int, float)) else math.nan)
-        steps.append(last["step"])
-    for column in columns.values():
-        column.extend([math.nan] * (len(steps) - len(column)))
-    arrays = {name: np.array(column, np.float64) for name, column in columns.items()}
-    return Table(np.array(steps, np.float64), arrays, last)
+    number = -1
+    for number, last in enumerate(logs.read(workdir)):
+        places, rows = kinds.setdefault(tuple(last), ([], []))
+        places.append(number)
+        rows.append(list(last.values()))
+    columns: dict[str, np.ndarray] = {}
+    for names, (places, rows) in kinds.items():
+        for name, values in zip(names, zip(*rows, strict=True), strict=True):
+            column = columns.setdefault(name, np.full(number + 1, np.nan))
+            column[places] = [v if isinstance(v, (int, float)) else np.nan for v in values]
+    steps = columns.pop("step", np.zeros(0))
+    return Table(steps, columns, last)
 
 
 def of(table: Table, workdir: Path, config: Config, num_runs: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def of(table: Table, workdir: Path, config: Config, num_runs: int) -> dict[str, 
     is_thinned = len(table.steps) > points
     curves = {}
     for name, column in sorted(table.columns.items()):
-        parts = [column[a:b][np.isfinite(column[a:b])] for a, b in zip(bounds, bounds[1:])]  # noqa: B905
+        parts = [column[a:b][np.isfinite(column[a:b])] for a, b in itertools.pairwise(bounds)]
         if not any(map(len, parts)):
             continue
         curve = {"mean": [rounded(part.mean()) if len(part) else None for part in parts]}
@@ -63,7 +63,7 @@ def of(table: Table, workdir: Path, config: Config, num_runs: int) -> dict[str, 
             curve["low"] = [rounded(part.min()) if len(part) else None for part in parts]
             curve["high"] = [rounded(part.max()) if len(part) else None for part in parts]
         curves[name] = curve
-    middle = [float(table.steps[a:b].mean()) for a, b in zip(bounds, bounds[1:])]  # noqa: B905
+    middle = [float(table.steps[a:b].mean()) for a, b in itertools.pairwise(bounds)]
     return {
         "at": [round(step) for step in middle],
         "curves": curves,

@@ -21,7 +21,7 @@ from sagan.tasks.exhibits import Exhibit, Look
 
 _SHEETS = 100  # of a run, at most
 _SHEETS_BYTES = 5_000_000  # of all runs together, as text
-_SHEET_PX = 1024  # longer sides are reduced
+_SHEET_PX = 900  # longer sides are reduced
 _EXHIBITS = 6  # of all runs together
 _PLACES = 16  # along a side: finer maps and queries are averaged
 
@@ -60,11 +60,13 @@ def _sheets(workdir: Path) -> list[tuple[int, Path]]:
 def _embedded(found: Sequence[tuple[int, Path]], budget: int) -> list[dict[str, Any]]:
     """Returns as many sheets as fit into a number of characters, evenly spread over the steps."""
     count = min(_SHEETS, len(found))
+    if found:  # the others are about as large as the last one
+        count = min(count, 1 + budget // (1 + len(_webp_of(found[-1][1]))))
     while True:
         chosen = {round(n) for n in np.linspace(0, len(found) - 1, count)} if count else set()
         sheets = []
         for step, path in (found[n] for n in sorted(chosen)):
-            src = _webp_of(path, path.stat().st_mtime_ns)
+            src = _webp_of(path)
             sheets += [{"step": step, "src": src}] if src else []
         size = sum(len(sheet["src"]) for sheet in sheets)
         if size <= budget or count <= 1:
@@ -72,16 +74,20 @@ def _embedded(found: Sequence[tuple[int, Path]], budget: int) -> list[dict[str, 
         count = max(1, int(count * budget / size * 0.98))
 
 
-@functools.lru_cache(maxsize=1000)
-def _webp_of(path: Path, changed: int) -> str:
+def _webp_of(path: Path) -> str:
     """Returns a sheet as an address that holds it; empty if it is just being written."""
+    return _webp(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1000)
+def _webp(path: Path, changed: int) -> str:
     del changed  # a part of the cache's key
     try:
         image = images.decode(path)
     except Failure:
         return ""
     image.thumbnail((_SHEET_PX, _SHEET_PX), Image.Resampling.LANCZOS)
-    return _address(image, quality=80)
+    return _address(image, quality=80, method=2)
 
 
 def _address(image: Image.Image, **how: Any) -> str:
@@ -109,7 +115,7 @@ def _opened(
     task = tasks.build(config)
     sampler: Any = task.load_sampler(workdir, step)
     shows = getattr(sampler, "exhibits", None)
-    exhibits = [] if shows is None else [_packed(one, step) for one in shows(count)]
+    exhibits = [] if shows is None else [packed(one, step) for one in shows(count)]
     if has_sheets:
         return exhibits, []
     picture = Image.fromarray(task.preview(sampler.variables, step).picture)
@@ -117,7 +123,7 @@ def _opened(
     return exhibits, [{"step": step, "src": _address(picture, quality=80)}]
 
 
-def _packed(exhibit: Exhibit, step: int) -> dict[str, Any]:
+def packed(exhibit: Exhibit, step: int) -> dict[str, Any]:
     image = Image.fromarray(exhibit.image)
     return {
         "title": exhibit.title,
