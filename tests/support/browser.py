@@ -30,14 +30,14 @@ class Browser:
         self._profile = tempfile.mkdtemp(prefix="browser-")
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        # The pipes must be the files 3 and 4, which no argument of Popen can say.
+        # The pipes must be the files 3 and 4, which Popen cannot say; sh knows one digit.
         script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = [
             "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
             f"--user-data-dir={self._profile}", "--force-color-profile=srgb",
         ]  # fmt: skip
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", str(COMMAND), *options, "about:blank"],
+            ["bash", "-c", script, "bash", str(COMMAND), *options, "about:blank"],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
