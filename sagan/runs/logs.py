@@ -94,10 +94,10 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for line in file:
             try:
                 values = json.loads(line)
-                values["step"] + 0  # raises if there is none, or it is not a number
-            except (ValueError, KeyError, TypeError):
+            except ValueError:
                 continue
-            yield line, values
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                yield line, values
 
 
 def _keep_until(path: Path, step: int) -> None:

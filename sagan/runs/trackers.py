@@ -72,7 +72,7 @@ class Wandb:
     """Weights & Biases. The project is `$WANDB_PROJECT`, or `sagan`."""
 
     def __init__(self, workdir: Path, config: Config, step: int):
-        import wandb
+        import wandb  # type: ignore
 
         del step  # rows have their step, so that a run may resume at an earlier one
         self._image = wandb.Image
@@ -101,7 +101,7 @@ class Trackio:
     """Trackio, whose data stay on this machine unless its own variables say otherwise."""
 
     def __init__(self, workdir: Path, config: Config, step: int):
-        import trackio
+        import trackio  # type: ignore
 
         del step
         self._image = trackio.Image

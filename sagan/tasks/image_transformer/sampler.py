@@ -202,7 +202,8 @@ class Sampler:
         rows, columns = self.image_size, self.image_size
         channels = seen.shape[1] // (rows * columns)
         # A pixel's last channel sees what its others see; a pixel counts if a channel of it does.
-        last = seen.reshape(rows * columns, channels, rows, columns, channels)[:, -1].any(-1)
+        last = seen.reshape(rows * columns, channels, rows, columns, channels)[:, -1]
+        last = np.asarray(last.any(-1))
         note = "what was generated before, within its block's memory"
         return [Exhibit("a real image", image, [Look("memory", last, note)]) for image in images]
 

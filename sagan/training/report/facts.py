@@ -70,13 +70,13 @@ def journal(workdir: Path, name: str) -> list[dict[str, Any]]:
 def _state(workdir: Path, config: Config, step: int, last: Mapping[str, Any]) -> str:
     if is_running(workdir, config):
         return "running"
+    if not last and checkpoint.steps(workdir):
+        return "imported"
     if step >= config.train.steps:
         return "finished"
     if len(journal(workdir, nonfinite.FILE)) > config.guard.skip_steps:
         return "diverged"
     collapsed = last.get("guard/alarms") and journal(workdir, health.ALARMS)
-    if not last and step:
-        return "imported"
     return "collapsed" if collapsed else "stopped"
 
 
