@@ -63,7 +63,7 @@ def _embedded(found: Sequence[tuple[int, Path]], budget: int) -> list[dict[str, 
     if found:  # the others are about as large as the last one
         count = min(count, 1 + budget // (1 + len(_webp_of(found[-1][1]))))
     while True:
-        chosen = {round(n) for n in np.linspace(0, len(found) - 1, count)} if count else set()
+        chosen = {round(n) for n in np.linspace(len(found) - 1, 0, count)} if count else set()
         sheets = []
         for step, path in (found[n] for n in sorted(chosen)):
             src = _webp_of(path)

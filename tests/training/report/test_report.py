@@ -10,6 +10,7 @@ from support.shown_run import HOSTILE, hostile_run, write_run
 
 from sagan import cli
 from sagan.config import make, presets
+from sagan.files import images
 from sagan.runs import checkpoint, lock
 from sagan.training import report
 from sagan.training.report import pictures
@@ -143,6 +144,10 @@ def test_sheets_are_thinned_to_a_size_or_all_linked(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "_SHEETS_BYTES", 5 * size)
     few = [sheet["step"] for sheet in only(workdir)["sheets"]]
     assert 3 <= len(few) <= 6 and {few[0], few[-1]} == {0, 20}
+    noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+    images.save(workdir / "samples" / "0.png", noise, {})  # much larger than the last one
+    sheets = only(workdir)["sheets"]
+    assert sheets[-1]["step"] == 20 and sum(len(sheet["src"]) for sheet in sheets) <= 5 * size
     linked = only(workdir, out=tmp_path / "pages" / "page.html", link=True)
     assert linked["sheets"][3] == {"step": 3, "src": "../run/samples/3.png"}
     assert linked["sheets_in_all"] == 21
