@@ -11,7 +11,8 @@ SHEET = "document.querySelector('#samples img').src"
 MAP = "document.querySelector('.maps canvas').toDataURL()"
 # Whether the map is coloured in its upper left square, and in its lower right one.
 BRIGHT = """[36, 252].map(x => {
-  const pen = document.querySelector('.maps canvas').getContext('2d');
+  const pen = new OffscreenCanvas(288, 288).getContext('2d', {willReadFrequently: true});
+  pen.drawImage(document.querySelector('.maps canvas'), 0, 0);
   const [red, , blue] = pen.getImageData(x, x, 1, 1).data;
   return red > 2 * blue;
 })"""
