@@ -70,6 +70,7 @@ SMALLER = {
     "sagan export": [],
     "sagan caption": [],
     "sagan compare": [],
+    "sagan report": [],
     "sagan reference": [],
 }
 

@@ -24,11 +24,12 @@ def configs(base: Config) -> Iterator[tuple[str, Config]]:
     from sagan.tasks.gan.penalties import PENALTIES
     from sagan.tasks.gan.regularisers import REGULARISERS
 
+    train: Any = base.train
     chosen = [""]
     chosen += [
         f"train.loss={name}" + (" model.d_sliced=true" if row.sliced else "")
         for name, row in LOSSES.items()
-        if name != base.train.loss
+        if name != train.loss
     ]
     chosen += [f"train.penalties={name}=1" for name in PENALTIES] + ["train.penalties=r1=1@16"]
     chosen += [f"train.regularisers={name}=0.5" for name in REGULARISERS]

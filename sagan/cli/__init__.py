@@ -22,7 +22,7 @@ from sagan.files import cache, places
 
 _VERBS = (
     "train", "config", "prepare", "check", "sample", "caption", "import", "export", "publish",
-    "bench", "eval", "reference", "compare", "launch", "completion",
+    "bench", "eval", "reference", "compare", "report", "launch", "completion",
 )  # fmt: skip
 _MODULES = {"import": "importing"}  # verbs that no module can be called after
 

@@ -1,4 +1,4 @@
-"""`sagan compare`: prints two results side by side, if they were measured in the same way."""
+"""`sagan compare`: sets results side by side, if they were measured in the same way."""
 
 import argparse
 
@@ -8,10 +8,15 @@ from sagan.config.exit_codes import DONE
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb; `args.run(args)` returns the exit status."""
     verb = subparsers.add_parser(
-        "compare", help="set two results side by side, if they were measured alike"
+        "compare", help="set results side by side, if they were measured alike"
     )
-    verb.add_argument("a", metavar="A", help="a result's JSON, or a run: its last result")
-    verb.add_argument("b", metavar="B")
+    verb.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULT",
+        help="a result's JSON, or a run: its last result; runs that differ in the seed alone are "
+        "averaged, and two such averages are compared by Welch's test",
+    )
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(run=_run)
 
@@ -19,5 +24,5 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _run(args: argparse.Namespace) -> int:
     from sagan.evaluation import compare
 
-    compare.run(args.a, args.b, as_json=args.json)
+    compare.run(args.results, as_json=args.json)
     return DONE

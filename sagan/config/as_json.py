@@ -29,15 +29,22 @@ def differences(saved: Config, given: Config) -> list[str]:
 
     A field that only one of the two families of networks has is shown as `absent` in the other.
     """
-    old, new = dict(leaves(saved)), dict(leaves(given))
+    old, new = identity(saved), identity(given)
     found = []
     for key in old | new:
-        if key in _MAY_CHANGE or key.split(".")[0] in _MAY_CHANGE_SECTIONS:
-            continue
         before, after = (repr(flat[key]) if key in flat else "absent" for flat in (old, new))
         if before != after and (key not in old or key not in new or old[key] != new[key]):
             found.append(f"{key}: {before} -> {after}")
     return found
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Returns the fields that say which run a config describes, by dotted key."""
+    return {
+        key: value
+        for key, value in leaves(config)
+        if key not in _MAY_CHANGE and key.split(".")[0] not in _MAY_CHANGE_SECTIONS
+    }
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -78,6 +78,9 @@ class LogConfig:
     every_steps: Count = 100
     # Weights whose largest singular value is written, as PLAYER/LAYER.
     sigma: tuple[str, ...] = ("g/linear", "g/attention", "g/output", "d/attention", "d/head")
+    # Where scalars and sheets of samples are shown beside the work directory: rows of
+    # sagan.runs.trackers.TRACKERS, which are tensorboard, wandb and trackio.
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         check(self, "log")

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagan.evaluation import RealScores, protocol, results
 from sagan.files import tables
 from sagan.files.atomic import replacing
-from sagan.runs import logs
+from sagan.runs import trackers
 
 
 def show(
@@ -39,14 +39,20 @@ def show(
         print(f"warning: {warning}")
 
 
-def score_table(rows: Sequence[tuple[str, Mapping[str, float]]], name: str) -> str:
-    """Returns a table of named rows of scores, with one column per score."""
+def score_table(rows: Sequence[tuple[str, Mapping[str, Any]]], name: str) -> str:
+    """Returns a table of named rows of scores, with one column per score.
+
+    A cell is a number, or something else whose text is shown.
+    """
     columns = list(dict.fromkeys(key for _, values in rows for key in values))
     cells = [
-        [row, *(results.number(values[c]) if c in values else "-" for c in columns)]
-        for row, values in rows
+        [row, *(_cell(values[c]) if c in values else "-" for c in columns)] for row, values in rows
     ]
     return tables.table(cells, [name, *columns], right_aligned=True)
+
+
+def _cell(value: Any) -> str:
+    return results.number(value) if isinstance(value, (int, float)) else str(value)
 
 
 def write_events(workdir: Path, step: int, values: Mapping[str, float]) -> None:
@@ -54,12 +60,24 @@ def write_events(workdir: Path, step: int, values: Mapping[str, float]) -> None:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     events = EventFileWriter(str(workdir / results.FOLDER))
-    logs.write_events(events, step, {f"eval/{key}": value for key, value in values.items()})
+    trackers.write_events(events, step, {f"eval/{key}": value for key, value in values.items()})
     events.close()
 
 
-def curves(workdir: Path) -> dict[str, dict[int, dict[str, float]]]:
-    """Returns, for each score, the scores by step of all comparable results that have it.
+class Curve(NamedTuple):
+    """One score over steps.
+
+    Attributes:
+      protocol: the fingerprint of its newest value.
+      scores: all scores of the comparable results that have it, by step.
+    """
+
+    protocol: Mapping[str, Any]
+    scores: dict[int, dict[str, float]]
+
+
+def curves(workdir: Path) -> dict[str, Curve]:
+    """Returns each score over steps.
 
     A result is comparable if it was measured like the newest of the run's own results or, if none
     of those has this score, like the newest result of all.
@@ -70,11 +88,12 @@ def curves(workdir: Path) -> dict[str, dict[int, dict[str, float]]]:
     for key in dict.fromkeys(key for _, result in found for key in result["metrics"]):
         having = [(step, result) for step, result in found if key in result["metrics"]]
         _, newest = max(having, key=lambda pair: (results.is_own(pair[1]), pair[0]))
-        by_key[key] = {
+        alike = {
             step: result["metrics"]
             for step, result in having
             if not protocol.differences(result["protocol"], newest["protocol"])
         }
+        by_key[key] = Curve(newest["protocol"], alike)
     return by_key
 
 
@@ -90,9 +109,9 @@ def plot(workdir: Path) -> Path | None:
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
     for place, key in enumerate(keys, start=1):
-        steps = list(by_key[key])
-        values = [scores[key] for scores in by_key[key].values()]
-        spread = [scores.get(f"{key}_seed_sd", 0.0) for scores in by_key[key].values()]
+        steps, found = list(by_key[key].scores), by_key[key].scores.values()
+        values = [scores[key] for scores in found]
+        spread = [scores.get(f"{key}_seed_sd", 0.0) for scores in found]
         axes = figure.add_subplot(rows, columns, place)
         axes.errorbar(steps, values, yerr=spread if any(spread) else None, marker="o", ms=4, lw=1)
         axes.set_title(key)

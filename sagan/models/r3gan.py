@@ -192,7 +192,7 @@ class Generator(nn.Module):
         config = self.config
         trunk, found = _Trunk(config, self.layers), stages(config)
         if config.num_classes is not None:
-            assert isinstance(config.num_classes, int)
+            assert isinstance(config.num_classes, int) and label is not None
             init = nn.initializers.normal(config.num_classes**-0.5)
             z = jnp.concatenate(
                 [z, ClassTable(config.num_classes, config.z_dim, init, name="classes")(label)], 1

@@ -7,5 +7,6 @@
 | `recovery.py` | chooses the step to resume from, and sets damaged checkpoints aside |
 | `layout.py`, `versions.py` | how saved arrays differ from a model's; which packages saved them |
 | `lock.py` | lets one training at a time use a work directory |
-| `logs.py` | `metrics.jsonl`, TensorBoard events, journals of rare events |
+| `logs.py` | `metrics.jsonl`, journals of rare events |
+| `trackers.py` | TensorBoard and others: a row for each |
 """

@@ -78,6 +78,18 @@ class Lock:
             self._path.unlink(missing_ok=True)
 
 
+def is_held(workdir: Path, stale_seconds: int) -> bool:
+    """Returns whether a training holds a work directory, without waiting or writing.
+
+    A lock of another machine counts as held while it is younger than `stale_seconds`.
+    """
+    seen = _look(workdir / NAME)
+    if seen is None:
+        return False
+    alive = _is_alive(seen.owner)
+    return time.time() - seen.renewed / 1e9 < stale_seconds if alive is None else alive
+
+
 def _create(path: Path, content: dict[str, Any]) -> bool:
     try:
         file = path.open("x", encoding="utf-8")

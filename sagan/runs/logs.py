@@ -1,16 +1,21 @@
-"""Writes a run's logs: `metrics.jsonl`, TensorBoard events, and journals of rare events."""
+"""A run's logs: `metrics.jsonl`, what trackers are shown, and journals of rare events."""
 
 import contextlib
 import json
 import math
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from sagan.config.exit_codes import CRASH, Failure
 from sagan.files.atomic import replace_text
+from sagan.runs.trackers import Tracker
+
+METRICS = "metrics.jsonl"
 
 
 class LogError(Failure):
@@ -19,31 +24,26 @@ class LogError(Failure):
     exit_code = CRASH
 
 
-class Scalars:
-    """Writes scalars to `metrics.jsonl` and as TensorBoard events.
+class RunLog:
+    """Writes scalars to `metrics.jsonl`, and them and sheets of samples to trackers.
 
-    Opening removes what was written for later steps, so that the files of a resumed run equal
-    those of an uninterrupted one. It is a context manager: the files are closed at the end of the
+    Opening removes what was written for later steps, so that the file of a resumed run equals
+    that of an uninterrupted one. It is a context manager: everything is closed at the end of the
     block. If an exception ended the block, errors in closing are ignored.
 
     Args:
       step: where the run continues.
-      events: sub-folder for the event files.
+      trackers: as `trackers.start` opened them.
     """
 
-    def __init__(self, workdir: Path, step: int, *, events: str = "events"):
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._path = workdir / "metrics.jsonl"
+    def __init__(self, workdir: Path, step: int, trackers: Sequence[Tracker] = ()):
+        self._path = workdir / METRICS
         _keep_until(self._path, step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = EventFileWriter(str(workdir / events))
-        restart = SessionLog(status=SessionLog.START)  # makes TensorBoard drop later steps
-        self._events.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
+        self._trackers = trackers
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line, and one event per scalar. In JSON, a value that is not finite is null.
+        """Adds one line. In JSON, a value that is not finite is null.
 
         Raises: LogError.
         """
@@ -51,7 +51,14 @@ class Scalars:
         with self._explained():
             self._file.write(json.dumps({"step": step, **line}) + "\n")
             self._file.flush()
-            write_events(self._events, step, values)
+            for tracker in self._trackers:
+                tracker.scalars(step, values)
+
+    def picture(self, step: int, picture: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Shows a sheet of samples to the trackers. Raises: LogError."""
+        with self._explained():
+            for tracker in self._trackers:
+                tracker.picture(step, picture)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -64,38 +71,40 @@ class Scalars:
                 f"scalars could not be written in {folder}, where {free:,} bytes are free: {error}"
             ) from error
 
-    def __enter__(self) -> "Scalars":
+    def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, kind, error, trace) -> None:  # noqa: ANN001
-        for close in (self._file.close, self._events.close):
+        for close in (self._file.close, *(tracker.close for tracker in self._trackers)):
             # The exception that ended the block is more useful than an error in closing.
             with contextlib.suppress(OSError) if error else self._explained():
                 close()
 
 
-def write_events(events, step: int, values: Mapping[str, float]) -> None:  # noqa: ANN001
-    """Adds scalars to an open `EventFileWriter`."""
-    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore
+def read(workdir: Path) -> Iterator[dict[str, Any]]:
+    """Yields the lines of `metrics.jsonl`; passes over incomplete ones. There may be no file."""
+    for _, values in _lines(workdir / METRICS):
+        yield values
 
-    items = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    events.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=items)))
-    events.flush()
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                yield line, values
 
 
 def _keep_until(path: Path, step: int) -> None:
     """Removes lines of steps after `step`, and incomplete lines."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    replace_text(path, "".join(kept))
+    if path.exists():
+        kept = [line for line, values in _lines(path) if values["step"] <= step]
+        replace_text(path, "".join(kept))
 
 
 class Journal:

@@ -180,10 +180,14 @@ def check(config: Config) -> None:
     plugins.load("tasks", config.task, field="task").check(config)
 
 
+def verb_of(config: Config) -> str:
+    """Returns the verb of the command line that checkpoints of the config's task are for."""
+    return getattr(plugins.load("tasks", config.task, field="task"), "VERB", "sample")
+
+
 def require_verb(config: Config, verb: str) -> None:
     """Raises: ConfigError unless `sagan VERB` is what checkpoints of the config's task are for."""
-    module = plugins.load("tasks", config.task, field="task")
-    own = getattr(module, "VERB", "sample")
+    own = verb_of(config)
     if own != verb:
         raise ConfigError(
             f"sagan {verb} cannot use this run, whose task is {config.task}; use sagan {own}"

@@ -16,7 +16,7 @@ from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.parallel import processes
 from sagan.parallel.platform import Platform, current
-from sagan.runs.logs import Scalars
+from sagan.runs.logs import RunLog
 from sagan.training.dispatch import plan
 from sagan.training.phase import Phase
 from sagan.training.prepare import Parts, prepare, resolve
@@ -77,7 +77,7 @@ class Loop:
         self._last_step = parts.cadence.last_step
         self._saved = parts.step if parts.step else None  # the last step that was saved
         self._main = processes.is_main()
-        self._scalars: Scalars | None = None
+        self._run_log: RunLog | None = None
         self._has_begun = False
         self._progress = Progress(
             "train", self._last_step, done=self._step, unit="steps", enabled=self._main
@@ -88,7 +88,7 @@ class Loop:
         parts = self._parts
         with contextlib.ExitStack() as files:
             if self._main:
-                self._scalars = files.enter_context(Scalars(parts.workdir, self._step))
+                self._run_log = files.enter_context(parts.open_log())
             try:
                 # The process that saved this step may have ended before it was scored.
                 self._score_if(self._step > 0 and self._scores_here())
@@ -161,8 +161,8 @@ class Loop:
         values = parts.health.logged(self._step, parts.devices.fetch(scalars))
         call = parts.program, self._state, parts.pipeline.data, batch
         values |= parts.speed.figures(steps_per_second, number, *call)
-        if self._scalars:
-            self._scalars.write(self._step, values | parts.goodput.scalars())
+        if self._run_log:
+            self._run_log.write(self._step, values | parts.goodput.scalars())
         return detail(values, parts.task.headline)
 
     def _snapshot_at_0(self) -> Any:
@@ -183,6 +183,8 @@ class Loop:
         if self._main:
             preview = parts.task.preview(variables, step)
             images.save(picture_path(parts.workdir, step), preview.picture, preview.about)
+            if self._run_log:
+                self._run_log.picture(step, preview.picture)
         parts.health.previewed(step, preview)
 
     def _preview_save_score(self) -> None:

@@ -21,9 +21,10 @@ from sagan.files import places
 from sagan.parallel import processes
 from sagan.parallel.devices import Devices, check_split, compile_in_background
 from sagan.parallel.platform import Platform
-from sagan.runs import checkpoint, recovery
+from sagan.runs import checkpoint, recovery, trackers
 from sagan.runs.checkpoint import Checkpoints
 from sagan.runs.lock import Lock
+from sagan.runs.logs import RunLog
 from sagan.tasks import Task
 from sagan.training import dispatch, start_from, state
 from sagan.training.dispatch import Cadence
@@ -49,6 +50,7 @@ class Parts:
       program: maps (state, data, batch) to (state, scalars), over all devices.
       compiled: is done when the program of the first dispatch has been compiled; None if the
         program compiles at its first call.
+      open_log: opens the log and its trackers; only the first process may call it.
       scorer: None if the config asks for no scores.
     """
 
@@ -74,6 +76,7 @@ class Parts:
     state: RunState
     health: RunHealth
     speed: Speed
+    open_log: Callable[[], RunLog]
 
 
 def resolve(config: Config, source: Source | None = None) -> tuple[Config, Source]:
@@ -81,6 +84,7 @@ def resolve(config: Config, source: Source | None = None) -> tuple[Config, Sourc
 
     Raises: ConfigError for everything that can be checked without devices.
     """
+    trackers.check(config.log.trackers)
     source = source or data.load(config.data, config.model.image_size)
     config = data.resolve(config, source)
     tasks.check(config)
@@ -189,11 +193,16 @@ def prepare(
         health = RunHealth(workdir, config, task.watched, watcher, devices, start)
         speed = Speed(config.train.batch_size * task.batches_per_step, hardware)
         names, words = tuple(source.class_names), data.vocabulary_of(source)
+        open_log = functools.partial(_log, workdir, config, step)
         yield Parts(
             workdir, names, words, images, devices, task, stop, activity, goodput, watchdog,
             checkpoints, scorer, pipeline, program, compiled, step, per_dispatch, cadence,
-            config.eval.at_end, start, health, speed,
+            config.eval.at_end, start, health, speed, open_log,
         )  # fmt: skip
+
+
+def _log(workdir: Path, config: Config, step: int) -> RunLog:
+    return RunLog(workdir, step, trackers.start(workdir, config, step))
 
 
 def _claim(config: Config, workdir: Path, stack: contextlib.ExitStack) -> int:

@@ -23,7 +23,7 @@ def test_curves_contain_only_results_that_compare(workdir, score):
     results.path_of(workdir, 20).unlink()
     score(20, metrics=("fid",), truncation=0.5)  # not a part of the curve
     curves = presentation.curves(workdir)
-    assert {key: list(steps) for key, steps in curves.items()} == {
+    assert {key: list(curve.scores) for key, curve in curves.items()} == {
         "fid64": [10, 30],
         "fid100": [30],
     }

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from sagan.runs.logs import LogError, Scalars
+from sagan.runs.logs import LogError, RunLog
 
 # TensorBoard's writer has a thread of its own, which fails as well.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -29,7 +29,7 @@ def fill(scalars):
 
 
 def test_a_full_disk_is_named_with_the_folder(tmp_path):
-    with largest_file(1000), pytest.raises(LogError) as caught, Scalars(tmp_path, 0) as scalars:
+    with largest_file(1000), pytest.raises(LogError) as caught, RunLog(tmp_path, 0) as scalars:
         scalars.write(1, {"loss/d": 1.0})
         fill(scalars)
     assert str(tmp_path) in str(caught.value) and caught.value.exit_code == 1
@@ -38,7 +38,7 @@ def test_a_full_disk_is_named_with_the_folder(tmp_path):
 
 
 def test_closing_does_not_hide_what_ended_the_block(tmp_path):
-    with largest_file(1000), pytest.raises(ZeroDivisionError), Scalars(tmp_path, 0) as scalars:
+    with largest_file(1000), pytest.raises(ZeroDivisionError), RunLog(tmp_path, 0) as scalars:
         try:
             fill(scalars)
         except LogError:

@@ -38,7 +38,7 @@ def main() -> None:
     if place == "compile":
         hold(Devices, "compile", flag, seconds)
     elif place == "step":  # between steps, some of which are not saved
-        hold(logs.Scalars, "write", flag, seconds, lambda _, step, *__: step == 8)
+        hold(logs.RunLog, "write", flag, seconds, lambda _, step, *__: step == 8)
     elif place == "evaluation":
         hold(checkpoints, "score_run", flag, seconds)
     elif place == "sample":

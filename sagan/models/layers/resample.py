@@ -38,4 +38,5 @@ def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
     """Returns, for each position along an axis, the values before and after it."""
     size = x.shape[axis]
     padded = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)])
-    return tuple(lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
+    before, after = (lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
+    return before, after

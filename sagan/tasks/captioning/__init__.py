@@ -119,12 +119,8 @@ class CaptioningTask:
 
     @functools.cached_property
     def _shown(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The images of previews, held out where the data have such a split; the vocabulary."""
-        size = self._model.image_size
-        source = data.load(self._config.data, size, quiet=True)
-        split = getattr(source, "held_out", None)
-        if split is not None:
-            source = data.load(self._config.data, size, split=split, quiet=True)
+        """The images of previews; the vocabulary."""
+        source = pictures.unseen(self._config)
         count = min(self._config.sample.num_per_class, len(source))
         images, _ = data.read(source, range(count))
         return images, data.vocabulary_of(source)

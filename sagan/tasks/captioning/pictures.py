@@ -12,12 +12,27 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from sagan import data
+from sagan.config import Config
+from sagan.data import Source
+
 _SIDE_PX = 112  # of a panel, at least
 _TEXT_PX = 18
 _GAP_PX = 4
 _COLUMNS = 14  # panels in a row
 _BLUR = 20 / 224  # of the side
 _OPACITY = 0.8
+
+
+def unseen(config: Config) -> Source:
+    """Opens a run's images: held-out ones, where the data have such a split.
+
+    Raises: ConfigError if they cannot be opened.
+    """
+    size = config.model.image_size
+    source = data.load(config.data, size, quiet=True)
+    split = getattr(source, "held_out", None)
+    return source if split is None else data.load(config.data, size, split=split, quiet=True)
 
 
 def panels(

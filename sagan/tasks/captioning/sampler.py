@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 
+from sagan import data
 from sagan.config import Config
 from sagan.config.fields import require
 from sagan.data.captions import words
-from sagan.tasks.captioning import writing
+from sagan.tasks.captioning import pictures, writing
+from sagan.tasks.exhibits import Exhibit, Look
 
 _AT_A_TIME = 64  # images in one call of the program
 
@@ -94,6 +96,22 @@ class CaptionSampler:
             rows = writing.captions(model, beam, self.variables, shown)
             found += list(zip(*(np.asarray(row)[: len(part)] for row in rows), strict=True))
         return self._read(found)
+
+    def exhibits(self, count: int) -> list[Exhibit]:
+        """Returns unseen images of the run's data, and where each word of a caption was looked for.
+
+        Raises: ConfigError if the data cannot be opened.
+        """
+        source = pictures.unseen(self.config)
+        images, _ = data.read(source, range(min(count, len(source))))
+        model: Any = self.config.model
+        found = self.caption(images, model.beam)
+        rows = zip(found.texts, images, found.attention, found.words, strict=True)
+        note = f"{model.attention} attention"
+        return [
+            Exhibit(text, image, [Look("attention", maps, note, tuple(sentence))])
+            for text, image, maps, sentence in rows
+        ]
 
     def _read(self, found: Sequence[Any]) -> Captions:
         side = round(found[0][1].shape[-1] ** 0.5) if found else 0

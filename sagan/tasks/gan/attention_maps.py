@@ -5,12 +5,14 @@ positions that it attends to. Source: SAGAN (arXiv:1805.08318), Figures 1 and 5.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from sagan.files.images import grid
+from sagan.tasks.exhibits import Exhibit, Look
 
 USUAL_POINTS = ((0.3, 0.3), (0.5, 0.5), (0.75, 0.65))  # (row, column) as fractions of the side
 COLOURS = ((255, 64, 64), (64, 220, 64), (80, 140, 255), (255, 210, 40), (230, 80, 230))
@@ -37,6 +39,33 @@ def sheet(
                 for n, point in enumerate(points)
             ]
     return grid(np.stack(panels), len(points) + 1, gap=4)
+
+
+def exhibits(
+    drawn: UInt8[np.ndarray, "N S S 3"],
+    names: Sequence[str],
+    maps: Mapping[str, Float[np.ndarray, "N Q K"]],
+    gammas: Mapping[str, Any],
+) -> list[Exhibit]:
+    """Returns each image with the maps of its layers.
+
+    Args:
+      names: a title for each image.
+      maps: of each layer, as `generate.attention_maps` returns them.
+      gammas: as `telemetry.gammas` returns them, of the generator.
+    """
+
+    def look(layer: str, number: int) -> Look:
+        weights = maps[layer][number]
+        side = round(weights.shape[1] ** 0.5)
+        gamma = gammas.get(f"gamma/g/{layer}")
+        note = "" if gamma is None else f"γ = {float(gamma):.3g}"
+        return Look(layer, weights.reshape(-1, side, side), note)
+
+    return [
+        Exhibit(name, image, [look(layer, number) for layer in maps])
+        for number, (name, image) in enumerate(zip(names, drawn, strict=True))
+    ]
 
 
 def row_of(

@@ -14,7 +14,8 @@ from sagan.evaluation import require_truncation
 from sagan.files import images
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
-from sagan.tasks.gan import attention_maps, generate, inference, interpolation
+from sagan.tasks.exhibits import Exhibit
+from sagan.tasks.gan import attention_maps, generate, inference, interpolation, telemetry
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -169,6 +170,18 @@ class Sampler:
         maps = self.attention(labels, indices, **how)
         drawn = self.sample(labels=labels, indices=indices, **how)
         return attention_maps.sheet(drawn, maps, points or attention_maps.USUAL_POINTS)
+
+    def exhibits(self, count: int) -> list[Exhibit]:
+        """Returns `count` images with their attention maps; none if there is no such layer."""
+        labels, indices = self.chosen(num=count)
+        z = self.latents(indices)
+        maps = generate.attention_maps(self.config.model, self.variables, z, labels)
+        if not maps:
+            return []
+        names = [""] * count if labels is None else [self.class_names[n] for n in labels]
+        gammas = telemetry.gammas("g", self.variables["params"])
+        drawn = self.sample(labels=labels, indices=indices)
+        return attention_maps.exhibits(drawn, names, maps, gammas)
 
     def interpolate(
         self,

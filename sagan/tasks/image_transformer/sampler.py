@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import ArrayLike
 
+from sagan import data
 from sagan.config import Config
 from sagan.config.fields import require
 from sagan.models import image_transformer
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
+from sagan.tasks.exhibits import Exhibit, Look
 from sagan.tasks.gan.attention_maps import USUAL_POINTS
 from sagan.tasks.image_transformer import attention_maps, generate, sheets
 from sagan.tasks.image_transformer.attention_maps import Points
@@ -243,6 +245,20 @@ class Sampler:
         found, numbers = self._numbered(pixels, labels, indices)
         _, small = generate.read(self._model, pixels.repeat(scale, 1).repeat(scale, 2))
         return self._draw(Wanted(numbers, found, None, small), seed, temperature)
+
+    def exhibits(self, count: int) -> list[Exhibit]:
+        """Returns real images of the run's data, with the memory of each of their pixels.
+
+        Raises: ConfigError if the data cannot be opened.
+        """
+        source = data.load(self.config.data, self.image_size, quiet=True)
+        images, _ = data.read(source, range(min(count, len(source))))
+        middles = (np.arange(self.image_size) + 0.5) / self.image_size
+        points = [(row, column) for row in middles for column in middles]
+        at = attention_maps.positions(self._model, points)
+        seen = attention_maps.visible(self._model, at)
+        note = "what was generated before, within its block's memory"
+        return [Exhibit("a real image", image, [Look("memory", seen, note)]) for image in images]
 
     def bits_per_dim(
         self, images: UInt8[np.ndarray, "N S S 3"], labels: ArrayLike | None = None

@@ -290,3 +290,11 @@ def test_errors_of_karpathys_format_name_file_and_entry(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"images": [outside]}))
     with pytest.raises(ConfigError, match="outside"):
         load()
+
+
+def test_exhibits_show_where_each_word_was_looked_for(run):
+    captioner = sagan.load(run)
+    for one in captioner.exhibits(2):
+        (look,) = one.looks
+        assert one.title.split() == list(look.words) and one.image.shape == (8, 8, 3)
+        assert look.maps.shape == (len(look.words), 2, 2)

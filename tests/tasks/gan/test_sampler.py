@@ -175,3 +175,18 @@ def test_an_interpolation_between_classes_ends_at_the_images_that_sample_draws(s
     assert len(np.unique(row.reshape(5, -1), axis=0)) == 5
     with pytest.raises(ConfigError):
         source.interpolate((0, None), (1, None))
+
+
+def test_exhibits_are_images_with_the_maps_that_attention_returns(workdir):
+    sampler = sagan.load(workdir)
+    shown = sampler.exhibits(3)
+    drawn = sampler.sample(labels=[0, 1, 2], indices=[0, 1, 2])
+    maps = sampler.attention(labels=[0, 1, 2], indices=[0, 1, 2])
+    assert [one.title for one in shown] == list(sampler.class_names[:3])
+    for number, one in enumerate(shown):
+        np.testing.assert_array_equal(one.image, drawn[number])
+        assert [look.name for look in one.looks] == list(maps)
+        for look in one.looks:
+            assert look.note.startswith("γ = ")
+            expected = maps[look.name][number]
+            np.testing.assert_allclose(look.maps.reshape(expected.shape), expected)

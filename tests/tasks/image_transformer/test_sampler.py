@@ -218,3 +218,15 @@ def test_weights_are_read_back(transformer_run):
     config = checkpoint.read_config(transformer_run)
     assert config == CONFIG
     assert tasks.build(config).load_sampler(transformer_run, 2).step == 2
+
+
+def test_exhibits_show_the_memory_of_each_pixel(transformer_run):
+    sampler = tasks.build(checkpoint.read_config(transformer_run)).load_sampler(transformer_run, 4)
+    first, second = sampler.exhibits(2)
+    (look,) = first.looks
+    assert first.image.shape == (8, 8, 3) and (first.image != second.image).any()
+    maps = np.asarray(look.maps).reshape(8, 8, 8, 8)
+    # Blocks of 4 x 4 see two rows above and two columns beside them, as far as these are drawn.
+    assert set(zip(*np.nonzero(maps[0, 1]), strict=True)) == {(0, 0), (0, 1)}
+    seen = {(r, c) for r in range(2, 4) for c in range(6)} | {(4, 0)}
+    assert set(zip(*np.nonzero(maps[4, 0]), strict=True)) == seen
