@@ -11,21 +11,15 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import ArrayLike
 
-from sagan import data
 from sagan.config import Config
 from sagan.config.fields import require
 from sagan.models import image_transformer
 from sagan.tasks import chosen
 from sagan.tasks import classes as class_lib
-from sagan.tasks.exhibits import Exhibit, Look
+from sagan.tasks.exhibits import Exhibit
 from sagan.tasks.gan.attention_maps import USUAL_POINTS
-from sagan.tasks.image_transformer import attention_maps, generate, sheets
+from sagan.tasks.image_transformer import attention_maps, checks, generate, sheets
 from sagan.tasks.image_transformer.attention_maps import Points
-from sagan.tasks.image_transformer.checks import (
-    require_grey,
-    require_images,
-    require_no_truncation,
-)
 from sagan.tasks.image_transformer.generate import Images, Wanted
 
 Classes = Sequence[str | int] | str | int | None
@@ -102,7 +96,7 @@ class Sampler:
             "or sagan sample --enlarge IMAGES",
         )
         found, numbers = self.chosen(classes, num, labels, indices)
-        require_no_truncation(truncation)
+        checks.require_no_truncation(truncation)
         return self._draw(Wanted(numbers, found, None, None), seed, temperature)
 
     def complete(
@@ -157,7 +151,7 @@ class Sampler:
 
         Raises: ConfigError as `complete`, or if the images cannot be opened or lack classes.
         """
-        require_no_truncation(truncation)
+        checks.require_no_truncation(truncation)
         return sheets.completions(self, where, num, {"seed": seed, "temperature": temperature})
 
     def enlargement_sheet(
@@ -173,7 +167,7 @@ class Sampler:
 
         Args, Raises: as for `completion_sheet`; a model that does not enlarge is refused.
         """
-        require_no_truncation(truncation)
+        checks.require_no_truncation(truncation)
         return sheets.enlargements(self, where, num, {"seed": seed, "temperature": temperature})
 
     def attention(
@@ -211,7 +205,7 @@ class Sampler:
 
         Args: as for `attention`, and `truncation` as for `sample`. Raises: as `attention`.
         """
-        require_no_truncation(truncation)
+        checks.require_no_truncation(truncation)
         drawn, found = self._drawn(labels, indices, seed, temperature)
         usual = points or USUAL_POINTS
         return attention_maps.sheet(self._model, self._weights, drawn, found, usual)
@@ -240,25 +234,15 @@ class Sampler:
         low = self._model.low_resolution
         require(low > 0, "this model does not enlarge images (model.low_resolution is 0)")
         pixels = np.asarray(images)
-        require_images(pixels, low)
+        checks.require_images(pixels, low)
         scale = self.image_size // low  # each small pixel as a square, whose mean is that pixel
         found, numbers = self._numbered(pixels, labels, indices)
         _, small = generate.read(self._model, pixels.repeat(scale, 1).repeat(scale, 2))
         return self._draw(Wanted(numbers, found, None, small), seed, temperature)
 
     def exhibits(self, count: int) -> list[Exhibit]:
-        """Returns real images of the run's data, with the memory of each of their pixels.
-
-        Raises: ConfigError if the data cannot be opened.
-        """
-        source = data.load(self.config.data, self.image_size, quiet=True)
-        images, _ = data.read(source, range(min(count, len(source))))
-        middles = (np.arange(self.image_size) + 0.5) / self.image_size
-        points = [(row, column) for row in middles for column in middles]
-        at = attention_maps.positions(self._model, points)
-        seen = attention_maps.visible(self._model, at)
-        note = "what was generated before, within its block's memory"
-        return [Exhibit("a real image", image, [Look("memory", seen, note)]) for image in images]
+        """Returns real images and the memory of their pixels; see `sheets.exhibits`."""
+        return sheets.exhibits(self.config, count)
 
     def bits_per_dim(
         self, images: UInt8[np.ndarray, "N S S 3"], labels: ArrayLike | None = None
@@ -303,9 +287,9 @@ class Sampler:
 
     def _images(self, images: Any, labels: Any, indices: Any) -> tuple[Any, Any, Any]:
         pixels = np.asarray(images)
-        require_images(pixels, self.image_size)
+        checks.require_images(pixels, self.image_size)
         if self._model.channels == 1:
-            require_grey(pixels)
+            checks.require_grey(pixels)
         return (pixels, *self._numbered(pixels, labels, indices))
 
     def _numbered(self, pixels: np.ndarray, labels: Any, indices: Any) -> tuple[Any, Any]:

@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from sagan import data
+from sagan.config import Config
 from sagan.config.fields import require
 from sagan.evaluation import reference
 from sagan.files.images import grid
+from sagan.tasks.exhibits import Exhibit, Look
+from sagan.tasks.image_transformer import attention_maps
 
 _DRAWN = 4  # for each image
 _MIN_SIDE_PX = 64  # smaller images are enlarged, so that a person can see them
@@ -97,3 +101,18 @@ def _rows(columns: list[np.ndarray]) -> UInt8[np.ndarray, "H W 3"]:
     size = shown.shape[2]
     flat = shown.reshape(-1, size, size, 3)
     return grid(flat, shown.shape[1], scale=max(1, math.ceil(_MIN_SIDE_PX / size)))
+
+
+def exhibits(config: Config, count: int) -> list[Exhibit]:
+    """Returns real images of a run's data, with the memory of each of their pixels.
+
+    Raises: ConfigError if the data cannot be opened.
+    """
+    model: Any = config.model
+    source = data.load(config.data, model.image_size, quiet=True)
+    images, _ = data.read(source, range(min(count, len(source))))
+    middles = (np.arange(model.image_size) + 0.5) / model.image_size
+    points = [(row, column) for row in middles for column in middles]
+    seen = attention_maps.visible(model, attention_maps.positions(model, points))
+    note = "what was generated before, within its block's memory"
+    return [Exhibit("a real image", image, [Look("memory", seen, note)]) for image in images]
