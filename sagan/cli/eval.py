@@ -9,7 +9,7 @@ from sagan.config.exit_codes import DONE
 from sagan.config.fields import require
 
 _ONLY_OF_RUNS = {"step": "latest", "watch": False, "watch_timeout": 3600.0, "seeds": (0,),
-                 "truncation": None}  # fmt: skip
+                 "truncation": None, "ema_sigma": None}  # fmt: skip
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,6 +43,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="give mean and sd over these"
     )
     verb.add_argument("--truncation", type=float, metavar="PSI", help="scale run's latents by PSI")
+    verb.add_argument(
+        "--ema-sigma",
+        type=float,
+        metavar="S",
+        help="average the weights over this relative width (needs optim.ema_widths)",
+    )
     verb.add_argument("--watch", action="store_true", help="follow a running training to its end")
     verb.add_argument(
         "--watch-timeout",
@@ -134,7 +140,7 @@ def _score_run(args: argparse.Namespace, workdir: Path, moved: list[str]) -> int
     if args.watch:
         checkpoints.wait_for_config(workdir, args.watch_timeout)
     config = presets.override(read_config(workdir), moved)
-    task = tasks.build(config)
+    task = tasks.open_run(config, args.ema_sigma)
     if moved:
         checkpoints.require_own_classes(workdir, task, config)
     spec = ScoreSpec.of(
@@ -148,6 +154,7 @@ def _score_run(args: argparse.Namespace, workdir: Path, moved: list[str]) -> int
         resizer=args.resizer,
         seeds=args.seeds,
         truncation=args.truncation,
+        ema_sigma=args.ema_sigma,
     )
     checkpoints.score_run(
         workdir,

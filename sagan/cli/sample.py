@@ -35,6 +35,12 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="T",
         help="of transformers: below 1, more probable images",
     )
+    verb.add_argument(
+        "--ema-sigma",
+        type=float,
+        metavar="S",
+        help="draw with weights averaged over this relative width (needs optim.ema_widths)",
+    )
     kinds = verb.add_mutually_exclusive_group()
     kinds.add_argument("--grid", action="store_true", help="draw one sheet, not single files")
     kinds.add_argument(
@@ -119,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
     config = checkpoint.read_config(args.workdir)
     tasks.require_verb(config, "sample")
     step = checkpoints.pick_step(args.workdir, config, args.step)
-    sampler: Any = tasks.build(config).load_sampler(args.workdir, step)
+    sampler: Any = tasks.open_run(config, args.ema_sigma).load_sampler(args.workdir, step)
     if args.list_classes or request is None:
         for label, name in enumerate(sampler.class_names):
             print(f"{label:>4}  {name}")

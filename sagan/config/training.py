@@ -57,6 +57,21 @@ class GanOptimConfig(OptimConfig):
     # The half-life is at most this multiple of the images seen so far, so that the first weights
     # are soon forgotten; none: no limit.
     ema_warm_up: Positive | None = None
+    # Relative widths of averages that are saved with every checkpoint, such as 0.05,0.1, so that
+    # `--ema-sigma` can make one of any width later (EDM2, arXiv:2312.02696). Each costs as much
+    # memory as the generator.
+    ema_widths: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for width in self.ema_widths:
+            require(
+                0 < width < 12**-0.5, f"optim.ema_widths={width:g}; allowed: above 0, below 0.288"
+            )
+        require(
+            len(set(self.ema_widths)) == len(self.ema_widths),
+            "optim.ema_widths: a width is given twice",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ class ScoreSpec:
       resizer: how images are brought to the network's size.
       seeds: seeds of latents and classes. With several, scores are means over them.
       truncation: latents are scaled by this factor; None: they are not.
+      ema_sigma: relative width of the average of the weights; None: the run's usual average.
       batch_size: images per call of the feature network, on each device. It does not change scores.
 
     Raises: ConfigError for a truncation or seeds out of range.
@@ -68,6 +69,7 @@ class ScoreSpec:
     resizer: str = "tf"
     seeds: tuple[int, ...] = (0,)
     truncation: float | None = None
+    ema_sigma: float | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:

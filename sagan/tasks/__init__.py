@@ -142,6 +142,10 @@ class Task(Protocol):
         """
         ...
 
+    def lasting(self, state: State) -> Mapping[str, Any]:
+        """Returns arrays on the host that are kept for good when a step is saved; often none."""
+        ...
+
     def preview(self, variables: Variables, step: int) -> Preview:
         """Draws what the run shows of itself."""
         ...
@@ -183,6 +187,22 @@ def check(config: Config) -> None:
 def verb_of(config: Config) -> str:
     """Returns the verb of the command line that checkpoints of the config's task are for."""
     return getattr(plugins.load("tasks", config.task, field="task"), "VERB", "sample")
+
+
+def open_run(config: Config, ema_sigma: float | None) -> Task:
+    """Returns the task of a run, whose checkpoints draw with an average of this relative width.
+
+    Args:
+      ema_sigma: None: the usual average.
+
+    Raises: ConfigError if the task has no such averages.
+    """
+    task: Any = build(config)
+    if ema_sigma is not None:
+        if not hasattr(task, "draw_with"):
+            raise ConfigError(f"--ema-sigma with task={config.task}; allowed: runs of task=gan")
+        task.draw_with(ema_sigma)
+    return task
 
 
 def require_verb(config: Config, verb: str) -> None:

@@ -16,6 +16,7 @@ from sagan.files import images
 from sagan.files.progress import Progress
 from sagan.parallel import processes
 from sagan.parallel.platform import Platform, current
+from sagan.runs import lasting
 from sagan.runs.logs import RunLog
 from sagan.training.dispatch import plan
 from sagan.training.phase import Phase
@@ -221,6 +222,8 @@ class Loop:
                 "images": parts.images,
                 "guard": parts.health.memory(self._step),
             }
+            if self._main and (kept := parts.task.lasting(self._state.task)):
+                lasting.write(parts.workdir, self._step, kept)
             state = parts.devices.to_global(self._state)
             parts.checkpoints.save(
                 self._step,

@@ -125,6 +125,10 @@ class CaptioningTask:
         images, _ = data.read(source, range(count))
         return images, data.vocabulary_of(source)
 
+    def lasting(self, state: Any) -> dict[str, Any]:
+        del state
+        return {}
+
     def preview(self, variables: Any, step: int) -> Preview:
         """Draws a row of panels for each image: the image, and where each word was looked for."""
         images, vocabulary = self._shown

@@ -9,6 +9,7 @@
 | `augmentation.py`, `colours.py` | a row for each change of what the discriminator sees |
 | `rows.py` | the rows that a config names, and which do not go together |
 | `optimizer.py`, `latents.py` | Adam and schedules; the generator's random inputs |
+| `power_average.py` | averages of the weights whose width is chosen afterwards |
 | `inference.py`, `generate.py` | batch statistics for the averaged weights; drawing images |
 | `sampler.py`, `interpolation.py` | a checkpoint that draws images, and images between two |
 | `export.py` | a generator as files that others can use |
@@ -35,11 +36,11 @@ from sagan.parallel import platform
 from sagan.parallel.devices import AXIS
 from sagan.runs import checkpoint
 from sagan.tasks import Preview, Scalars
-from sagan.tasks.gan import inference, rows, sheet, telemetry
+from sagan.tasks.gan import inference, power_average, rows, sheet, telemetry
 from sagan.tasks.gan.game import Gan
 from sagan.tasks.gan.health import GanHealth
 from sagan.tasks.gan.sampler import Sampler
-from sagan.tasks.gan.step import GanState, init, train_step
+from sagan.tasks.gan.step import AVERAGES, GanState, init, train_step
 
 
 def check(config: Config) -> None:
@@ -74,6 +75,7 @@ class GanTask:
         self._config = config
         self._model: Any = config.model
         self._optim: Any = config.optim
+        self._ema_sigma: float | None = None  # none: the usual average
         train: Any = config.train
         self.batches_per_step = train.d_steps_per_g_step
         family = plugins.load("models", self._model.name, field="model.name")
@@ -133,6 +135,13 @@ class GanTask:
             running=stats["batch_stats"],
         )
 
+    def lasting(self, state: GanState) -> dict[str, Any]:
+        return power_average.flat(state.extra.get(AVERAGES, {}))
+
+    def draw_with(self, ema_sigma: float) -> None:
+        """Makes checkpoints that are opened from now on draw with an average of another width."""
+        self._ema_sigma = ema_sigma
+
     def preview(self, variables: Any, step: int) -> Preview:
         config = self._config
         return sheet.draw(self._model, config.seed, config.sample, variables, step)
@@ -150,7 +159,9 @@ class GanTask:
             "batch_norm": f"standing, {batches} training batches"
             if batches
             else "stored, of training",
-            "ema": self._optim.ema_half_life is not None or self._optim.ema_decay != 0,
+            "ema": f"power function, sigma {spec.ema_sigma:g}"
+            if spec.ema_sigma is not None
+            else self._optim.ema_half_life is not None or self._optim.ema_decay != 0,
         }
         size, classes = self._model.image_size, self._model.num_classes
         return ImageScorer(spec, config.data, size, classes, how_made)
@@ -159,6 +170,11 @@ class GanTask:
         checkpoint.pick(workdir, step)  # checks that it is there, and whole
         shapes = inference.abstract(self._model)
         variables, about = checkpoint.restore_sampler(workdir, step, shapes)
+        if self._ema_sigma is not None:
+            ema = power_average.rebuilt(workdir, step, self._ema_sigma)
+            place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            state = checkpoint.restore_state(workdir, step, place)["task"]
+            variables = self.inference((ema, state["g"]["stats"]))
         names = () if self._model.num_classes is None else tuple(about["class_names"])
         return Sampler(self._config, step, names, variables, about.get("origin", ""))
 

@@ -11,13 +11,14 @@ from jaxtyping import Array, Int, Key
 from sagan.data.pipeline import Batch
 from sagan.models.layers import spectral
 from sagan.parallel.scan import repeat
-from sagan.tasks.gan import augmentation, optimizer
+from sagan.tasks.gan import augmentation, optimizer, power_average
 from sagan.tasks.gan.game import Gan, When
 from sagan.tasks.gan.players import Player, Scalars, update_discriminator, update_generator
 
 OneKey = Key[Array, ""]
 ADAPTIVE = "adaptive"  # value of train.augment_p
 ADA = "ada"  # its state in `GanState.extra`
+AVERAGES = "averages"  # those of optim.ema_widths there
 
 
 class GanState(NamedTuple):
@@ -25,7 +26,7 @@ class GanState(NamedTuple):
 
     Attributes:
       ema: moving average of the generator's parameters.
-      extra: state of regularisers and augmentations, by their names.
+      extra: state of regularisers and augmentations, by their names; and averages by width.
     """
 
     g: Player
@@ -61,6 +62,10 @@ def init(gan: Gan, g_key: OneKey, d_key: OneKey, spectral_key: OneKey) -> GanSta
     }
     if gan.train.augment_p == ADAPTIVE:
         extra[ADA] = augmentation.adaptive_state()
+    if gan.optim.ema_widths:
+        extra[AVERAGES] = {
+            f"{width:g}": jax.tree.map(jnp.copy, g.params) for width in gan.optim.ema_widths
+        }
     return GanState(g, d, jax.tree.map(jnp.copy, g.params), extra)
 
 
@@ -110,6 +115,8 @@ def train_step(
 
     decay = optimizer.average_decay(gan.optim, step, images_seen, global_batch * updates)
     ema = optax.incremental_update(g.params, state.ema, 1 - decay)
+    if AVERAGES in extra:
+        extra = {**extra, AVERAGES: power_average.updated(extra[AVERAGES], g.params, step)}
     return GanState(g, d, ema, extra), jax.tree.map(jnp.mean, d_scalars) | g_scalars
 
 

@@ -122,6 +122,10 @@ class TransformerTask:
         del quick
         return {"params": snapshot}
 
+    def lasting(self, state: Any) -> dict[str, Any]:
+        del state
+        return {}
+
     def preview(self, variables: Any, step: int) -> Preview:
         return sheet.draw(self._config, variables, step)
 
