@@ -10,7 +10,7 @@ from typing import Any
 from sagan import tasks
 from sagan.config import Config, ConfigError, meanings, presets
 from sagan.evaluation import results
-from sagan.runs import checkpoint, lock, versions
+from sagan.runs import checkpoint, lock, logs, versions
 from sagan.training import health, nonfinite
 from sagan.training.phase import Phase
 
@@ -34,6 +34,7 @@ def of(workdir: Path, config: Config, last: Mapping[str, Any]) -> dict[str, Any]
     """
     there = checkpoint.steps(workdir)
     step = int(max([last.get("step", 0), *there]))
+    known = {k: v for k, v in last.items() if isinstance(v, (int, float)) and math.isfinite(v)}
     base, changed = _changes(config)
     return {
         "name": workdir.resolve().name,
@@ -46,8 +47,8 @@ def of(workdir: Path, config: Config, last: Mapping[str, Any]) -> dict[str, Any]
         "preset": base,
         "changes": changed,
         "best": _best(workdir, config),
-        "last": {k: v for k, v in last.items() if isinstance(v, (int, float)) and math.isfinite(v)},
-        "time": [[name, last.get(f"time/{p.value}_seconds") or 0] for p, name in _PHASES.items()],
+        "last": known,
+        "time": [[name, known.get(f"time/{p.value}_seconds", 0)] for p, name in _PHASES.items()],
         "facts": [["checkpoints", ", ".join(map(str, there)) or "none"], *_versions(workdir)],
         "commands": _commands(workdir, config, base, changed),
     }
@@ -64,14 +65,15 @@ def journal(workdir: Path, name: str) -> list[dict[str, Any]]:
         found = json.loads((workdir / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [entry for entry in found if isinstance(entry, dict) and "step" in entry]
+    entries = found if isinstance(found, list) else []
+    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("step"), int)]
 
 
 def _state(workdir: Path, config: Config, step: int, last: Mapping[str, Any]) -> str:
     if is_running(workdir, config):
         return "running"
-    if not last and checkpoint.steps(workdir):
-        return "imported"
+    if not (workdir / logs.METRICS).exists() and checkpoint.steps(workdir):
+        return "imported"  # every training has begun that file
     if step >= config.train.steps:
         return "finished"
     if len(journal(workdir, nonfinite.FILE)) > config.guard.skip_steps:
