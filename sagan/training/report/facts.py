@@ -1,5 +1,6 @@
 """What a run is, how it stands, and the commands that go on from there."""
 
+import functools
 import json
 import math
 import shlex
@@ -89,17 +90,23 @@ def _changes(config: Config) -> tuple[str, list[list[str]]]:
     """
     found = []
     for name in presets.preset_names():
-        try:
-            base = presets.preset(name)
-        except ConfigError:  # a preset that does not load is not what the run was started from
-            continue
-        if base.task == config.task and base.model.name == config.model.name:
+        base = _preset(name)
+        if base and base.task == config.task and base.model.name == config.model.name:
             found.append((name != config.name, name, base))
     if not found:
         return "", []
     sides = [(_differences(base, config), other, name) for other, name, base in found]
     changed, _, name = min(sides, key=lambda side: (len(side[0]), side[1], side[2]))
     return name, changed
+
+
+@functools.cache  # since a page of many runs, or of one that is watched, needs each many times
+def _preset(name: str) -> Config | None:
+    """Returns a preset; None if it does not load, so that no run can have been started from it."""
+    try:
+        return presets.preset(name)
+    except ConfigError:
+        return None
 
 
 def _differences(base: Config, config: Config) -> list[list[str]]:
