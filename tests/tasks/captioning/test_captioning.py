@@ -292,6 +292,12 @@ def test_errors_of_karpathys_format_name_file_and_entry(tmp_path):
         load()
 
 
+def test_images_without_a_word_are_no_exhibits(run, monkeypatch):
+    captioner = sagan.load(run)
+    monkeypatch.setattr("sagan.tasks.captioning.sampler.words", lambda *_: [])
+    assert captioner.exhibits(2) == []
+
+
 def test_exhibits_show_where_each_word_was_looked_for(run):
     captioner = sagan.load(run)
     for one in captioner.exhibits(2):
