@@ -136,7 +136,7 @@ def _best(workdir: Path, config: Config) -> dict[str, Any] | None:
         "why": why if len(found) > 1 else "",
         "scores": [[key, results.number(value)] for key, value in result["metrics"].items()],
         "protocol": _protocol(result["protocol"]),
-        "warnings": list(result.get("warnings", [])),
+        "warnings": [str(text) for text in result.get("warnings") or []],
     }
 
 
