@@ -2,6 +2,8 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const runs = data.runs;
+// Names in these are of the runs; without a prototype, one such as "constructor" is found only where it is.
+for (const run of runs) for (const part of [run.curves, run.scored, run.apart]) Object.setPrototypeOf(part, null);
 const KEY = "sagan-report " + location.pathname;
 const view = Object.assign({x: "step", log: false, smooth: 0, mean: false, sheet: null, theme: "", shut: {}}, stored());
 const DASHES = ["", "6 3", "2 2", "9 3 2 3", "4 2 1 2", "12 4", "1 3", "7 2 2 2"];

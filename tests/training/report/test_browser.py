@@ -183,6 +183,19 @@ def test_linked_sheets_are_loaded(browser, tmp_path):
     assert browser.errors == []
 
 
+def test_a_run_cannot_break_the_page_of_another(browser, tmp_path):
+    names = dict.fromkeys(("constructor", "__proto__", "toString"), 1.0)
+    runs = [
+        write_run(tmp_path / "one", scores={"fid64": 9.0}),
+        write_run(tmp_path / "two", scores=names, extra=names, seed=1),
+    ]
+    browser.open(report.write(runs, tmp_path / "page.html"))
+    browser.run("for (const one of charts) { one.seen = true; one.redraw(); }")
+    assert browser.errors == []
+    assert browser.run("document.querySelectorAll('#details .card').length") == 4
+    assert "measured differently" not in browser.run("main.textContent")
+
+
 def test_hostile_names_are_shown_as_they_are(browser, tmp_path):
     workdir = hostile_run(tmp_path)
     path = report.write([workdir], tmp_path / "page.html")

@@ -1,6 +1,7 @@
 """What a page holds: read back from the block of data in it."""
 
 import json
+import os
 import re
 import shlex
 
@@ -199,6 +200,11 @@ def test_hostile_names_are_text(tmp_path):
     assert text.count("<script") == text.count("</script>") == 2
     assert "<!--" not in text.replace("<!doctype", "")
     assert HOSTILE in held(path)["runs"][0]["curves"]
+
+
+def test_a_folder_whose_name_is_no_text_has_a_page(tmp_path):
+    workdir = write_run(tmp_path / os.fsdecode(b"run\xff"))
+    assert only(workdir)["name"] == workdir.name
 
 
 def test_the_policy_allows_this_style_and_script_alone(workdir):
