@@ -490,6 +490,7 @@ function curves() {
   const marked = runs.some(run => run.marks.length) ? " ▲ alarm or skipped step, ▼ resumed." : "";
   section("curves", "Curves", "Hover, or focus a chart and press the arrow keys, to read all of them at one place." + thinned + marked, tools, ...groups);
   addEventListener("resize", redraw);
+  addEventListener("beforeprint", () => { for (const one of charts) one.redraw(); }); // also those not looked at
 }
 
 // Time and details

@@ -113,6 +113,13 @@ def test_curves_are_read_at_the_cursor_and_drawn_as_asked(opened):
     assert "image" in opened.run(read) and at_end
 
 
+def test_all_curves_are_printed(opened):
+    undrawn = "charts.filter(one => !one.node.querySelector('.plot path')).length"
+    assert opened.run(undrawn) > 0
+    opened.run("dispatchEvent(new Event('beforeprint'))")
+    assert opened.run(undrawn) == 0
+
+
 def test_light_and_dark(browser, page):
     grounds = []
     for dark in (False, True):
