@@ -103,8 +103,9 @@ class Corpus:
         max_words: int,
         where: str,
     ):
-        bare = next((n for n, found in enumerate([*sentences, *training]) if not found), None)
-        require(bare is None, f"{where}: image {bare} has no caption")
+        for part, name in ((sentences, "the split"), (training, "split train")):
+            bare = next((n for n, found in enumerate(part) if not found), None)
+            require(bare is None, f"{where}: image {bare} of {name} has no caption")
         flat = [words for found in training for words in found]
         self.vocabulary = vocabulary(flat, min_count)
         if len(self.vocabulary) <= len(SPECIAL):

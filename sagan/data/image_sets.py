@@ -24,6 +24,7 @@ from sagan.data.sources.folder import Folder
 from sagan.files.images import Fit, stored_size
 
 _SUBSET_SEED = 0
+_MOST_CLASSES = 1_000_000  # larger numbers are something else than classes
 
 
 class FromSource:
@@ -104,7 +105,7 @@ def from_array(images: Any, labels: Any = None, name: str = "array") -> FromSour
     """Returns images that are held in an array.
 
     Args:
-      labels: whole numbers (N,), at least 0; None: there are none.
+      labels: whole numbers (N,) from 0 to a million; None: there are none.
       name: of the set.
 
     Raises: ConfigError unless they are uint8 (N, S, S, 3), N at least 1, with as many labels.
@@ -122,9 +123,9 @@ def from_array(images: Any, labels: Any = None, name: str = "array") -> FromSour
     if known is not None:
         fits = known.dtype.kind in "iu" and known.shape == pixels.shape[:1]
         require(
-            fits and int(known.min()) >= 0,
-            f"labels are {known.dtype} of shape {known.shape}; allowed: whole numbers >= 0 "
-            f"({len(pixels)},)",
+            fits and 0 <= int(known.min()) and int(known.max()) < _MOST_CLASSES,
+            f"labels are {known.dtype} of shape {known.shape}; allowed: whole numbers of shape "
+            f"({len(pixels)},), from 0 to {_MOST_CLASSES - 1}",
         )
     return FromSource(_Held(pixels, known), pixels.shape[1], name)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,8 +126,13 @@ def _as_json(
         "means": {
             name: {key: one._asdict() for key, one in row.items()} for name, row in means.items()
         },
-        "welch": [{"a": a, "b": b, "p": p} for a, b, p in tests],
+        "welch": [{"a": a, "b": b, "p": _known(p)} for a, b, p in tests],
     }
+
+
+def _known(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Returns None for NaN, which JSON does not have."""
+    return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
 def load(text: str) -> Result:
@@ -136,19 +142,20 @@ def load(text: str) -> Result:
     """
     path = places.local(text)
     if not path.is_dir():
-        return _result(text, results.read(path), path.absolute().parent.parent, path)
+        return _result(text, results.read(path), path)
     scored = results.read_all(path)
     if not scored:
         raise ConfigError(f"{path} has no {results.FOLDER}/<step>.json; run `sagan eval {path}`")
     step = max(scored)
-    return _result(f"{path.name}:{step}", scored[step], path, results.path_of(path, step))
+    return _result(f"{path}:{step}", scored[step], results.path_of(path, step))
 
 
-def _result(name: str, stored: Mapping[str, Any], workdir: Path, file: Path) -> Result:
-    """Makes a result of what is stored; `workdir` may be any folder if it is not of a run."""
-    experiment, seed = str(file.absolute()), None
-    if (workdir / "config.json").is_file():
-        config = checkpoint.read_config(workdir)
+def _result(name: str, stored: Mapping[str, Any], file: Path) -> Result:
+    """Makes a result of what is stored in a file, which is of a run if it lies in its `eval/`."""
+    folder, seed = file.absolute().parent, None
+    experiment = str(file.absolute())
+    if folder.name == results.FOLDER and (folder.parent / "config.json").is_file():
+        config = checkpoint.read_config(folder.parent)
         experiment, seed = f"{experiment_of(config)} {stored.get('step')}", config.seed
     return Result(name, stored["metrics"], stored["protocol"], experiment, seed)
 

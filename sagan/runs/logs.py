@@ -4,7 +4,8 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ class RunLog:
     that of an uninterrupted one. It is a context manager: everything is closed at the end of the
     block. If an exception ended the block, errors in closing are ignored.
 
+    A tracker that fails, such as for want of a network, is named on stderr and shown nothing more,
+    because a training must not end for it.
+
     Args:
       step: where the run continues.
       trackers: as `trackers.start` opened them.
@@ -40,7 +44,7 @@ class RunLog:
         self._path = workdir / METRICS
         _keep_until(self._path, step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._trackers = trackers
+        self._trackers = list(trackers)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one line. In JSON, a value that is not finite is null.
@@ -51,14 +55,23 @@ class RunLog:
         with self._explained():
             self._file.write(json.dumps({"step": step, **line}) + "\n")
             self._file.flush()
-            for tracker in self._trackers:
-                tracker.scalars(step, values)
+        self._show(lambda tracker: tracker.scalars(step, values))
 
     def picture(self, step: int, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Shows a sheet of samples to the trackers. Raises: LogError."""
-        with self._explained():
-            for tracker in self._trackers:
-                tracker.picture(step, picture)
+        """Shows a sheet of samples to the trackers."""
+        self._show(lambda tracker: tracker.picture(step, picture))
+
+    def _show(self, tell: Callable[[Tracker], None]) -> None:
+        for tracker in tuple(self._trackers):
+            try:
+                tell(tracker)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                print(
+                    f"sagan: log.trackers: {type(tracker).__name__} failed and is shown nothing "
+                    f"more until the next start; {self._path} has everything: {error!r}",
+                    file=sys.stderr,
+                )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -75,10 +88,10 @@ class RunLog:
         return self
 
     def __exit__(self, kind, error, trace) -> None:  # noqa: ANN001
-        for close in (self._file.close, *(tracker.close for tracker in self._trackers)):
-            # The exception that ended the block is more useful than an error in closing.
-            with contextlib.suppress(OSError) if error else self._explained():
-                close()
+        self._show(lambda tracker: tracker.close())
+        # The exception that ended the block is more useful than an error in closing.
+        with contextlib.suppress(OSError) if error else self._explained():
+            self._file.close()
 
 
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
@@ -97,7 +110,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             except ValueError:
                 continue
             if isinstance(values, dict) and isinstance(values.get("step"), int):
-                yield line, values
+                yield line.rstrip("\n") + "\n", values  # the last one may lack its end
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -153,17 +153,17 @@ def start(workdir: Path, config: Config, step: int) -> list[Tracker]:
     Args:
       step: the run continues from here.
 
-    Raises: ConfigError if a tracker does not start, such as for want of an account.
+    Raises: ConfigError if a tracker does not start, such as for want of an account; OSError.
     """
     opened: list[Tracker] = []
     for name in config.log.trackers:
         try:
             opened.append(TRACKERS[name].open(workdir, config, step))
-        except OSError:
-            raise
         except Exception as error:
             for tracker in opened:
                 tracker.close()
+            if isinstance(error, OSError):  # of the disk or the network; the next start may succeed
+                raise
             raise ConfigError(f"log.trackers: {name} does not start: {error}") from error
     return opened
 

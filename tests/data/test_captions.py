@@ -64,9 +64,13 @@ def test_a_corpus_repeats_missing_captions_and_cuts_long_ones():
     assert whole.lengths().tolist() == [[1, 3]] and whole.rows(0)[0].tolist() == [0, 0, 0]
     assert corpus.notes == () and [note.split()[0] for note in whole.notes] == ["1", "1"]
     assert "more than 2 words" in whole.notes[0] and "no words" in whole.notes[1]
-    for broken in ({"sentences": [[]]}, {"min_count": 9}, {"training": [[["a"]], []]}):
+    for broken, fact in (
+        ({"sentences": [[]]}, "here: image 0 "),
+        ({"min_count": 9}, "here"),
+        ({"training": [[["a"]], []]}, "here: image 1 .*train"),
+    ):
         given = {"sentences": [[["a"]]], "training": training, "min_count": 1} | broken
-        with pytest.raises(ConfigError, match="here"):
+        with pytest.raises(ConfigError, match=fact):
             captions.Corpus(**given, max_words=9, where="here")
 
 

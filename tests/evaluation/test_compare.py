@@ -164,3 +164,34 @@ def test_one_of_several_that_was_measured_otherwise_is_named(two_experiments, tm
 def test_a_single_result_is_refused(two_experiments):
     with pytest.raises(ConfigError, match="two or more"):
         compare.run(two_experiments[0][:1])
+
+
+def test_experiments_whose_folders_are_called_alike_stay_apart(tmp_path, capsys):
+    runs = [
+        scored_run(tmp_path / name / f"seed{n}", 10.0 + n, seed=n, optim={"beta1": beta1})
+        for name, beta1 in (("a", 0.0), ("b", 0.5))
+        for n in range(2)
+    ]
+    compare.run(runs, as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["means"]) == 2 and len(shown["welch"]) == 1
+    assert len({one["name"] for one in shown["results"]}) == 4
+
+
+def test_means_without_spread_have_no_p_value(tmp_path, capsys):
+    runs = [
+        scored_run(tmp_path / f"{beta1}-{n}", 10.0, seed=n, optim={"beta1": beta1})
+        for beta1 in (0.0, 0.5)
+        for n in range(2)
+    ]
+    compare.run(runs, as_json=True)
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown["welch"][0]["p"] == {"fid50k": None}
+
+
+def test_a_result_beside_the_config_of_another_program_is_read(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"learning": "of another program"}')
+    a = result(tmp_path / "scores" / "a.json", {"fid50k": 10.0})
+    b = result(tmp_path / "scores" / "b.json", {"fid50k": 12.0})
+    compare.run([a, b])
+    assert "12" in capsys.readouterr().out

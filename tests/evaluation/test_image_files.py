@@ -178,6 +178,7 @@ def test_an_npz_scores_like_a_folder_of_the_same_images(tmp_path):
         ({"images": np.zeros((2, 8, 8, 3), np.uint8)}, "arr_0"),
         ({"arr_0": np.zeros((2, 8, 8, 3), np.float32)}, "float32"),
         ({"arr_0": np.zeros((2, 8, 8, 3), np.uint8), "arr_1": np.array([0, -1])}, "labels"),
+        ({"arr_0": np.zeros((1, 8, 8, 3), np.uint8), "arr_1": np.array([10**9])}, "labels"),
         ({"arr_0": np.array([{}])}, "a.npz"),
     ],
 )

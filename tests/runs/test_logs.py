@@ -1,4 +1,4 @@
-"""Scalars that cannot be written."""
+"""Scalars that cannot be written, and those that a killed run left behind."""
 
 import contextlib
 import json
@@ -7,9 +7,6 @@ import resource
 import pytest
 
 from sagan.runs.logs import LogError, RunLog
-
-# TensorBoard's writer has a thread of its own, which fails as well.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
 @contextlib.contextmanager
@@ -44,3 +41,12 @@ def test_closing_does_not_hide_what_ended_the_block(tmp_path):
         except LogError:
             pass
         raise ZeroDivisionError
+
+
+def test_a_last_line_without_its_end_is_kept_whole_by_a_resume(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss/d": 1.0}\n{"step": 2, "loss/d": 0.5}')
+    with RunLog(tmp_path, 2) as log:
+        log.write(3, {"loss/d": 0.25})
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [1, 2, 3]

@@ -104,6 +104,26 @@ def test_a_tracker_that_does_not_start_is_named_and_others_are_closed(tmp_path, 
     assert first.finished == 1
 
 
+def test_trackers_are_closed_if_one_cannot_be_opened_for_want_of_a_network(tmp_path, monkeypatch):
+    first, second = Recorder("wandb"), Recorder("trackio")
+    second.init = lambda **_: (_ for _ in ()).throw(ConnectionError)
+    for made in (first, second):
+        monkeypatch.setitem(sys.modules, made.__spec__.name, made)
+    with pytest.raises(ConnectionError):
+        trackers.start(tmp_path, config("wandb", "trackio"), 0)
+    assert first.finished == 1
+
+
+@pytest.mark.parametrize("call", ["log", "finish"])
+def test_a_tracker_that_fails_does_not_end_the_run(recorder, tmp_path, monkeypatch, capsys, call):
+    monkeypatch.setattr(recorder, call, lambda *_, **__: 1 / 0)
+    write(tmp_path, config(recorder.__spec__.name, "tensorboard"))
+    assert "division" in capsys.readouterr().err
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert len(events.Scalars("loss/d")) == len(events.Images("samples")) == 1
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "fact"), [("wandbb", "did you mean wandb"), ("wandb", "sagan.wandb")]
 )

@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = shutil.which("chromium-headless-shell")
+_PATIENCE = 120  # seconds without a word from the browser
 needed = pytest.mark.skipif(COMMAND is None, reason="chromium-headless-shell is not installed")
 
 
@@ -34,6 +36,7 @@ class Browser:
         script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = [
             "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            "--disable-dev-shm-usage",  # which is small in containers
             f"--user-data-dir={self._profile}", "--force-color-profile=srgb",
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -78,6 +81,7 @@ class Browser:
 
     def _read(self):
         while b"\0" not in self._rest:
+            assert select.select([self._in], [], [], _PATIENCE)[0], "the browser does not answer"
             part = os.read(self._in, 1 << 20)
             assert part, "the browser has ended"
             self._rest += part
@@ -110,11 +114,10 @@ class Browser:
         while not self._loaded:
             self._read()
 
-    def run(self, script):
-        """Returns the value of an expression, also of a promise, in the page."""
-        found = self.call(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
-        )
+    def run(self, script, *, seconds=60):
+        """Returns the value of an expression, also of a promise, in the page; ends a longer one."""
+        how = {"returnByValue": True, "awaitPromise": True, "timeout": 1000 * seconds}
+        found = self.call("Runtime.evaluate", expression=script, **how)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 

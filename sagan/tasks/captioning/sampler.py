@@ -111,6 +111,7 @@ class CaptionSampler:
         return [
             Exhibit(text, image, [Look("attention", maps, note, tuple(sentence))])
             for text, image, maps, sentence in rows
+            if sentence
         ]
 
     def _read(self, found: Sequence[Any]) -> Captions:

@@ -15,6 +15,7 @@ from sagan.training import health, nonfinite
 from sagan.training.report.facts import journal
 
 _POINTS = 400  # of a curve
+_MARKS = 500  # of a run, at most
 _RESTART = "time/restart_seconds"
 
 
@@ -79,7 +80,7 @@ def rounded(value: float) -> float:
 
 
 def _marks(table: Table, workdir: Path) -> list[dict[str, Any]]:
-    """Returns what happened at a step: alarms, skipped steps, and where the run was continued."""
+    """Returns the newest of what happened at a step: alarms, skipped steps, resumes."""
     found = []
     for entry in journal(workdir, health.ALARMS):
         found.append({"step": entry["step"], "kind": "alarm", "text": str(entry.get("alarm"))})
@@ -89,10 +90,10 @@ def _marks(table: Table, workdir: Path) -> list[dict[str, Any]]:
     restart = table.columns.get(_RESTART)
     if restart is not None and len(restart):
         # Restoring takes time, so this total has grown on the first line after a resume.
-        before = np.concatenate([[0.0], np.nan_to_num(restart)[:-1]])
+        before = np.concatenate([[0.0], np.maximum.accumulate(np.nan_to_num(restart))[:-1]])
         for step in table.steps[restart > before]:
             found.append({"step": int(step), "kind": "resumed", "text": "resumed before this line"})
-    return sorted(found, key=lambda mark: mark["step"])[:500]
+    return sorted(found, key=lambda mark: mark["step"])[-_MARKS:]
 
 
 def _images_per_step(config: Config) -> int:

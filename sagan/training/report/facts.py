@@ -1,5 +1,6 @@
 """What a run is, how it stands, and the commands that go on from there."""
 
+import functools
 import json
 import math
 import shlex
@@ -10,7 +11,7 @@ from typing import Any
 from sagan import tasks
 from sagan.config import Config, ConfigError, meanings, presets
 from sagan.evaluation import results
-from sagan.runs import checkpoint, lock, versions
+from sagan.runs import checkpoint, lock, logs, versions
 from sagan.training import health, nonfinite
 from sagan.training.phase import Phase
 
@@ -34,6 +35,7 @@ def of(workdir: Path, config: Config, last: Mapping[str, Any]) -> dict[str, Any]
     """
     there = checkpoint.steps(workdir)
     step = int(max([last.get("step", 0), *there]))
+    known = {k: v for k, v in last.items() if isinstance(v, (int, float)) and math.isfinite(v)}
     base, changed = _changes(config)
     return {
         "name": workdir.resolve().name,
@@ -46,8 +48,8 @@ def of(workdir: Path, config: Config, last: Mapping[str, Any]) -> dict[str, Any]
         "preset": base,
         "changes": changed,
         "best": _best(workdir, config),
-        "last": {k: v for k, v in last.items() if isinstance(v, (int, float)) and math.isfinite(v)},
-        "time": [[name, last.get(f"time/{p.value}_seconds") or 0] for p, name in _PHASES.items()],
+        "last": known,
+        "time": [[name, known.get(f"time/{p.value}_seconds", 0)] for p, name in _PHASES.items()],
         "facts": [["checkpoints", ", ".join(map(str, there)) or "none"], *_versions(workdir)],
         "commands": _commands(workdir, config, base, changed),
     }
@@ -64,14 +66,15 @@ def journal(workdir: Path, name: str) -> list[dict[str, Any]]:
         found = json.loads((workdir / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [entry for entry in found if isinstance(entry, dict) and "step" in entry]
+    entries = found if isinstance(found, list) else []
+    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("step"), int)]
 
 
 def _state(workdir: Path, config: Config, step: int, last: Mapping[str, Any]) -> str:
     if is_running(workdir, config):
         return "running"
-    if not last and checkpoint.steps(workdir):
-        return "imported"
+    if not (workdir / logs.METRICS).exists() and checkpoint.steps(workdir):
+        return "imported"  # every training has begun that file
     if step >= config.train.steps:
         return "finished"
     if len(journal(workdir, nonfinite.FILE)) > config.guard.skip_steps:
@@ -87,17 +90,23 @@ def _changes(config: Config) -> tuple[str, list[list[str]]]:
     """
     found = []
     for name in presets.preset_names():
-        try:
-            base = presets.preset(name)
-        except ConfigError:  # a preset that does not load is not what the run was started from
-            continue
-        if base.task == config.task and base.model.name == config.model.name:
+        base = _preset(name)
+        if base and base.task == config.task and base.model.name == config.model.name:
             found.append((name != config.name, name, base))
     if not found:
         return "", []
     sides = [(_differences(base, config), other, name) for other, name, base in found]
     changed, _, name = min(sides, key=lambda side: (len(side[0]), side[1], side[2]))
     return name, changed
+
+
+@functools.cache  # since a page of many runs, or of one that is watched, needs each many times
+def _preset(name: str) -> Config | None:
+    """Returns a preset; None if it does not load, so that no run can have been started from it."""
+    try:
+        return presets.preset(name)
+    except ConfigError:
+        return None
 
 
 def _differences(base: Config, config: Config) -> list[list[str]]:
@@ -127,7 +136,7 @@ def _best(workdir: Path, config: Config) -> dict[str, Any] | None:
         "why": why if len(found) > 1 else "",
         "scores": [[key, results.number(value)] for key, value in result["metrics"].items()],
         "protocol": _protocol(result["protocol"]),
-        "warnings": list(result.get("warnings", [])),
+        "warnings": [str(text) for text in result.get("warnings") or []],
     }
 
 

@@ -2,10 +2,13 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const runs = data.runs;
+// Names in these are of the runs; without a prototype, one such as "constructor" is found only where it is.
+for (const run of runs) for (const part of [run.curves, run.scored, run.apart]) Object.setPrototypeOf(part, null);
 const KEY = "sagan-report " + location.pathname;
 const view = Object.assign({x: "step", log: false, smooth: 0, mean: false, sheet: null, theme: "", shut: {}}, stored());
 const DASHES = ["", "6 3", "2 2", "9 3 2 3", "4 2 1 2", "12 4", "1 3", "7 2 2 2"];
 const COLOURS = 8;
+const dash = number => DASHES[(number + Math.floor(number / COLOURS)) % DASHES.length]; // with the colour, another for each of 64 runs
 
 function stored() {
   try { return JSON.parse(sessionStorage.getItem(KEY)) || {}; } catch { return {}; }
@@ -41,7 +44,7 @@ function duration(seconds) {
   return (seconds / 3600).toFixed(1) + " h";
 }
 function swatch(number) {
-  const line = make("svg:line", {x1: 0, y1: 5, x2: 26, y2: 5, class: "s" + number % COLOURS, "stroke-width": 3, "stroke-dasharray": DASHES[number % 8]});
+  const line = make("svg:line", {x1: 0, y1: 5, x2: 26, y2: 5, class: "s" + number % COLOURS, "stroke-width": 3, "stroke-dasharray": dash(number)});
   return make("svg:svg", {class: "swatch", viewBox: "0 0 26 10", "aria-hidden": "true"}, line);
 }
 const called = number => (runs.filter(run => run.name === runs[number].name).length > 1 ? runs[number].place : runs[number].name);
@@ -80,7 +83,9 @@ function stats(run, most) {
   const last = run.last, more = [];
   if (last["time/images_per_second"]) more.push(["images / s", shown(Math.round(last["time/images_per_second"]))]);
   if (last["time/goodput"]) more.push(["goodput", Math.round(100 * last["time/goodput"]) + " %"]);
-  if (run.lines) more.push(["alarms", String(run.marks.filter(mark => mark.kind !== "resumed").length)]);
+  const marked = kind => run.marks.filter(mark => mark.kind === kind).length;
+  if (run.lines) more.push(["alarms", String(marked("alarm"))]);
+  if (marked("skipped")) more.push(["skipped steps", String(marked("skipped"))]);
   return [tiles((run.best ? run.best.scores : []).slice(0, most), "scores"), tiles(more, "more")];
 }
 function measured(run) {
@@ -117,18 +122,25 @@ function allScores(run) {
   const rows = run.best.scores.map(([key, value]) => make("tr", {}, make("th", {scope: "row"}, key), make("td", {class: "num"}, value)));
   section("scores", "Scores", `Step ${whole.format(run.best.step)}.`, make("div", {class: "card scroll narrow"}, make("table", {}, make("tbody", {}, rows))));
 }
+function older(at, step) { // a score of another step than the row's
+  return at !== undefined && at !== step ? ` (step ${whole.format(at)})` : null;
+}
 function scoreTable() {
   const keys = [...new Set(runs.flatMap(run => Object.keys(run.scored)))].filter(key => runs.some(run => run.scored[key]?.length));
   if (!keys.length) return;
   const head = make("tr", {}, make("th", {scope: "col"}, "run"), make("th", {scope: "col", class: "num"}, "step"), keys.map(key => make("th", {scope: "col", class: "num"}, key)));
   const rows = runs.map((run, number) => {
     const step = Math.max(0, ...keys.map(key => (run.scored[key] || []).at(-1)?.[0] || 0));
-    return make("tr", {}, make("th", {scope: "row"}, swatch(number), " " + called(number)), make("td", {class: "num"}, step ? whole.format(step) : "–"),
-      keys.map(key => make("td", {class: "num"}, shown((run.scored[key] || []).at(-1)?.[1]), run.apart[key] && make("span", {class: "apart"}, "measured differently: " + run.apart[key]))));
+    const cells = keys.map(key => {
+      const [at, value] = (run.scored[key] || []).at(-1) || [];
+      return make("td", {class: "num"}, shown(value), older(at, step), run.apart[key] && make("span", {class: "apart"}, "measured differently: " + run.apart[key]));
+    });
+    return make("tr", {}, make("th", {scope: "row"}, swatch(number), " " + called(number)), make("td", {class: "num"}, step ? whole.format(step) : "–"), cells);
   });
-  for (const run of runs) if (run.means?.length) {
-    const found = Object.fromEntries(run.means.map(([key, value, step]) => [key, [value, step]]));
-    rows.push(make("tr", {}, make("th", {scope: "row"}, `mean ± sd of ${run.name} and its other seeds`), make("td", {class: "num"}, run.means[0][2]), keys.map(key => make("td", {class: "num"}, found[key] ? found[key][0] : "–"))));
+  for (const [number, run] of runs.entries()) if (run.means?.length) {
+    const found = new Map(run.means.map(mean => [mean[0], mean])), step = Math.max(...run.means.map(mean => mean[2]));
+    const cells = keys.map(key => make("td", {class: "num"}, found.has(key) ? [found.get(key)[1], older(found.get(key)[2], step)] : "–"));
+    rows.push(make("tr", {}, make("th", {scope: "row"}, `mean ± sd of ${called(number)} and its other seeds`), make("td", {class: "num"}, whole.format(step)), cells));
   }
   section("scores", "Scores", "The last of each run. Protocols that differ are named, since such scores do not compare.", make("div", {class: "card scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, rows))));
 }
@@ -320,7 +332,7 @@ function meansOf(found) { // one line for each experiment, with the spread over 
     const first = group.reduce((a, b) => (a.x.length >= b.x.length ? a : b)), out = {number: group[0].number, x: [], y: [], low: [], high: [], dots: first.dots, seeds: group.length};
     for (const place of first.x) {
       const values = group.map(line => between(line.x, line.y, place)).filter(value => value !== null);
-      if (values.length < 2) continue;
+      if (values.length < group.length) continue; // a mean is over all seeds
       const mean = values.reduce((a, b) => a + b) / values.length;
       const sd = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1));
       out.x.push(place); out.y.push(mean); out.low.push(mean - sd); out.high.push(mean + sd);
@@ -354,7 +366,7 @@ function chart(key) {
     reach = Math.max(1, ...found.flatMap(line => [line.x.at(-1)]));
     let low = Math.min(...all), high = Math.max(...all);
     if (!all.length) [low, high] = [0, 1];
-    if (low === high) { const room = Math.abs(low) * 0.1 || 1; low = low < 0 ? low - room : low * 0.9; high += room; }
+    if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) { const room = Math.abs(low) * 0.1 || 1; low = low < 0 ? low - room : low * 0.9; high += room; }
     const f = log ? Math.log10 : value => value, room = (f(high) - f(low)) * 0.05;
     const [bottom, top] = [f(low) - room, f(high) + room];
     toX = value => LEFT + (value / reach) * (W - LEFT - RIGHT);
@@ -373,10 +385,10 @@ function chart(key) {
       parts.push(make("svg:g", {}, make("svg:title", {}, `step ${mark.step}, ${mark.kind}: ${mark.text}`), make("svg:line", {class: "mark " + mark.kind, x1: x, x2: x, y1: TOP, y2: H - BOTTOM}), make("svg:path", {class: "flag " + mark.kind, d: shape})));
     }
     for (const line of found) {
-      const colour = line.number % COLOURS, dash = DASHES[line.number % 8];
-      if (line.low) parts.push(make("svg:path", {class: "band f" + colour, d: band(line)}));
+      const colour = line.number % COLOURS;
+      if (line.low) parts.push(make("svg:path", {class: "band f" + colour, d: band(line, log)}));
       if (view.smooth && !line.dots) parts.push(make("svg:path", {class: "raw s" + colour, d: path(line.x, line.y)}));
-      parts.push(make("svg:path", {class: "s" + colour, "stroke-dasharray": dash, d: path(line.x, line.smooth)}));
+      parts.push(make("svg:path", {class: "s" + colour, "stroke-dasharray": dash(line.number), d: path(line.x, line.smooth)}));
       if (line.dots) line.x.forEach((x, n) => parts.push(make("svg:circle", {class: "f" + colour, cx: toX(x), cy: toY(line.y[n]), r: 3})));
     }
     pen = make("svg:g");
@@ -399,8 +411,8 @@ function chart(key) {
     });
     return out;
   }
-  function band(line) {
-    const kept = line.x.map((x, n) => n).filter(n => line.low[n] !== null && line.high[n] !== null && (!view.log || line.low[n] > 0));
+  function band(line, log) {
+    const kept = line.x.map((x, n) => n).filter(n => line.low[n] !== null && line.high[n] !== null && (!log || line.low[n] > 0));
     const side = (values, order) => order.map(n => `${toX(line.x[n]).toFixed(1)} ${toY(values[n]).toFixed(1)}`).join("L");
     return kept.length ? `M${side(line.high, kept)}L${side(line.low, [...kept].reverse())}Z` : "";
   }
@@ -478,6 +490,7 @@ function curves() {
   const marked = runs.some(run => run.marks.length) ? " ▲ alarm or skipped step, ▼ resumed." : "";
   section("curves", "Curves", "Hover, or focus a chart and press the arrow keys, to read all of them at one place." + thinned + marked, tools, ...groups);
   addEventListener("resize", redraw);
+  addEventListener("beforeprint", () => { for (const one of charts) one.redraw(); }); // also those not looked at
 }
 
 // Time and details

@@ -30,7 +30,7 @@ def html(data: Mapping[str, Any], *, link: bool = False) -> str:
     )
     parts = {
         "policy": policy,
-        "title": html_text.escape(", ".join(run["name"] for run in data["runs"])),
+        "title": html_text.escape(_encodable(", ".join(run["name"] for run in data["runs"]))),
         "style": style,
         "script": script,
         # Without `<` nothing in it can end the block, or begin a comment.
@@ -38,6 +38,11 @@ def html(data: Mapping[str, Any], *, link: bool = False) -> str:
     }
     # In one pass, so that a name of a part within a part stays as it is.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("page.html"))
+
+
+def _encodable(text: str) -> str:
+    """Returns a text with `?` for what UTF-8 does not have, such as bytes of a file's odd name."""
+    return text.encode(errors="replace").decode()
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float
@@ -36,9 +37,9 @@ def of(workdir: Path, config: Config, num_runs: int, linked_from: Path | None) -
     if linked_from is None:
         sheets = _embedded(found, _SHEETS_BYTES // num_runs)
     else:
-        place = Path(os.path.relpath(workdir.resolve(), linked_from.resolve()))
+        place = Path(os.path.relpath(workdir.resolve(), linked_from.resolve())) / "samples"
         sheets = [
-            {"step": step, "src": (place / "samples" / path.name).as_posix()}
+            {"step": step, "src": quote(os.fsencode((place / path.name).as_posix()))}
             for step, path in found
         ]
     exhibits, preview, note = _of_newest(

@@ -1,6 +1,7 @@
 """Scores over steps; those of several runs over one another, if they were measured alike."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ def lay_over(
     it: the run's `apart` says in which fields the two protocols differ.
     """
     first: dict[str, presentation.Curve] = {}
-    experiments = [compare.experiment_of(config) for config in configs]
+    experiments = _experiments(configs)
     for run, folder, experiment in zip(runs, folders, experiments, strict=True):
-        run["experiment"] = experiments.index(experiment)
+        run["experiment"] = experiment
         run["scored"], run["apart"] = {}, {}
         for key, curve in presentation.curves(folder).items():
             if key.endswith(_PARTS):
@@ -37,13 +38,25 @@ def lay_over(
                 [step, rounded(value)] for step, value in values.items() if math.isfinite(value)
             ]
     for number, run in enumerate(runs):
-        if experiments.index(experiments[number]) == number:
+        if experiments[number] == number:
             run["means"] = _means([r for r in runs if r["experiment"] == number])
 
 
-def _means(members: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Returns `[key, mean ± sd, steps]` of the last scores that all seeds have, measured alike."""
-    if len({run["seed"] for run in members}) < 2:
+def _experiments(configs: Sequence[Config]) -> list[int]:
+    """Returns for each run the number of the first run of its experiment.
+
+    An experiment has each seed once. Of one that has a seed twice every run counts for itself,
+    because the spread over its runs is not that over seeds.
+    """
+    texts = [compare.experiment_of(config) for config in configs]
+    seen = Counter(zip(texts, [config.seed for config in configs], strict=True))
+    doubled = {text for (text, _), count in seen.items() if count > 1}
+    return [n if text in doubled else texts.index(text) for n, text in enumerate(texts)]
+
+
+def _means(members: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Returns `[key, mean ± sd, step]` of the last scores that all seeds have, measured alike."""
+    if len(members) < 2:
         return []
     found = []
     for key in members[0]["scored"]:
@@ -52,5 +65,5 @@ def _means(members: Sequence[dict[str, Any]]) -> list[list[str]]:
             if len({step for step, _ in last}) == 1:
                 spread = compare.spread([value for _, value in last])
                 number = results.number
-                found.append([key, f"{number(spread.mean)} ± {number(spread.sd)}", str(last[0][0])])
+                found.append([key, f"{number(spread.mean)} ± {number(spread.sd)}", last[0][0]])
     return found

@@ -19,10 +19,7 @@ from sagan.tasks.captioning import files, pictures
 from sagan.training import loop
 
 HARD = replace(
-    CONFIG,
-    model={"attention": "hard"},
-    train={"length_buckets": 2},
-    checkpoint={"every_steps": 2},
+    CONFIG, model={"attention": "hard"}, train={"length_buckets": 2}, checkpoint={"every_steps": 2}
 )
 
 
@@ -292,9 +289,11 @@ def test_errors_of_karpathys_format_name_file_and_entry(tmp_path):
         load()
 
 
-def test_exhibits_show_where_each_word_was_looked_for(run):
+def test_exhibits_show_where_each_word_was_looked_for(run, monkeypatch):
     captioner = sagan.load(run)
     for one in captioner.exhibits(2):
         (look,) = one.looks
         assert one.title.split() == list(look.words) and one.image.shape == (8, 8, 3)
         assert look.maps.shape == (len(look.words), 2, 2)
+    monkeypatch.setattr("sagan.tasks.captioning.sampler.words", lambda *_: [])
+    assert captioner.exhibits(2) == []  # nothing was written, so there is nothing to point at

@@ -113,6 +113,13 @@ def test_curves_are_read_at_the_cursor_and_drawn_as_asked(opened):
     assert "image" in opened.run(read) and at_end
 
 
+def test_all_curves_are_printed(opened):
+    undrawn = "charts.filter(one => !one.node.querySelector('.plot path')).length"
+    assert opened.run(undrawn) > 0
+    opened.run("dispatchEvent(new Event('beforeprint'))")
+    assert opened.run(undrawn) == 0
+
+
 def test_light_and_dark(browser, page):
     grounds = []
     for dark in (False, True):
@@ -149,11 +156,51 @@ def test_seeds_are_laid_over_one_another(browser, tmp_path):
     assert browser.errors == [] and browser.requests == [path.as_uri()]
 
 
+def test_a_smoothed_curve_of_equal_values_has_few_ticks(browser, tmp_path):
+    workdir = write_run(tmp_path / "run", extra={"loss/rate": 0.3})
+    browser.open(report.write([workdir]))
+    ticks = browser.run(
+        """(() => {
+          view.smooth = 0.9;
+          const one = chart("loss/rate");
+          main.append(one.node);
+          one.redraw();
+          return one.node.querySelectorAll("svg text").length;
+        })()""",
+        seconds=5,
+    )
+    assert 2 <= ticks < 20
+
+
+def test_each_of_ten_runs_has_a_look_of_its_own(browser, tmp_path):
+    runs = [write_run(tmp_path / f"run{n}", lines=1, sheets=(), seed=n) for n in range(10)]
+    browser.open(report.write(runs, tmp_path / "page.html"))
+    looks = browser.run(
+        "[...document.querySelectorAll('.runs .swatch line')]"
+        ".map(line => line.getAttribute('class') + line.getAttribute('stroke-dasharray'))"
+    )
+    assert len(set(looks)) == len(looks) == 10
+
+
 def test_linked_sheets_are_loaded(browser, tmp_path):
-    path = report.write([write_run(tmp_path / "run")], tmp_path / "page.html", link=True)
+    workdir = write_run(tmp_path / "100% #1?")
+    path = report.write([workdir], tmp_path / "page.html", link=True)
     browser.open(path)
     assert browser.run("document.querySelector('#samples img').naturalWidth") == 48
     assert browser.errors == []
+
+
+def test_a_run_cannot_break_the_page_of_another(browser, tmp_path):
+    names = dict.fromkeys(("constructor", "__proto__", "toString"), 1.0)
+    runs = [
+        write_run(tmp_path / "one", scores={"fid64": 9.0}),
+        write_run(tmp_path / "two", scores=names, extra=names, seed=1),
+    ]
+    browser.open(report.write(runs, tmp_path / "page.html"))
+    browser.run("for (const one of charts) { one.seen = true; one.redraw(); }")
+    assert browser.errors == []
+    assert browser.run("document.querySelectorAll('#details .card').length") == 4
+    assert "measured differently" not in browser.run("main.textContent")
 
 
 def test_hostile_names_are_shown_as_they_are(browser, tmp_path):

@@ -1,6 +1,7 @@
 """What a page holds: read back from the block of data in it."""
 
 import json
+import os
 import re
 import shlex
 
@@ -87,9 +88,34 @@ def test_a_run_that_is_training(tmp_path):
 
 def test_weights_without_a_training_have_a_picture(tmp_path):
     workdir = write_run(tmp_path / "run", lines=0, sheets=(), checkpoints=(10,))
+    (workdir / "metrics.jsonl").unlink()
     run = only(workdir)
     assert run["state"] == "imported" and run["curves"] == {}
     assert [sheet["step"] for sheet in run["sheets"]] == [10]
+
+
+def test_a_run_that_ended_before_its_first_line_was_not_imported(tmp_path):
+    workdir = write_run(tmp_path / "run", lines=0, sheets=(), checkpoints=(10,))
+    assert only(workdir)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("text", ["5", "null", '{"step": 1}', '[{"step": "x"}, 5]', "[", '"step"'])
+def test_journals_and_scalars_that_are_none_are_passed_over(tmp_path, text):
+    workdir = write_run(tmp_path / "run", lines=10, checkpoints=())
+    for name in ("alarms.json", "diverged.json", "versions.json"):
+        (workdir / name).write_text(text)
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 11, "time/step_seconds": NaN, "loss/d": "x"}\n')
+    run = only(workdir)
+    assert run["marks"] == [] and run["step"] == 11 and dict(run["time"])["steps"] == 0
+
+
+def test_the_newest_of_many_alarms_are_shown(tmp_path):
+    workdir = write_run(tmp_path / "run")
+    alarms = [{"step": n, "alarm": f"number {n}"} for n in range(2000)]
+    (workdir / "alarms.json").write_text(json.dumps(alarms))
+    marks = only(workdir)["marks"]
+    assert len(marks) < 2000 and marks[-1]["step"] == 1999
 
 
 def test_many_lines_are_thinned_and_no_peak_is_lost(tmp_path):
@@ -128,11 +154,15 @@ def test_seeds_have_a_mean_and_other_protocols_stay_apart(tmp_path):
     page = tmp_path / "page.html"
     runs = held(report.write([one, two], page))["runs"]
     assert [run["experiment"] for run in runs] == [0, 0]
-    assert runs[0]["means"] == [["fid64", "10 ± 1.414", "20"]]
+    assert runs[0]["means"] == [["fid64", "10 ± 1.414", 20]]
     runs = held(report.write([one, odd, other], page))["runs"]
     assert [run["experiment"] for run in runs] == [0, 0, 2]
     assert runs[1]["apart"]["fid64"] == "resizer: 'tf' / 'clean'" and not runs[2]["apart"]
     assert runs[0]["means"] == []
+    again = write_run(tmp_path / "again", scores={"fid64": 9.0}, seed=1)
+    runs = held(report.write([one, two, again], page))["runs"]
+    assert len({run["experiment"] for run in runs}) == 3  # a seed twice is no spread over seeds
+    assert not any(run["means"] for run in runs)
 
 
 def test_sheets_are_thinned_to_a_size_or_all_linked(tmp_path, monkeypatch):
@@ -170,6 +200,11 @@ def test_hostile_names_are_text(tmp_path):
     assert text.count("<script") == text.count("</script>") == 2
     assert "<!--" not in text.replace("<!doctype", "")
     assert HOSTILE in held(path)["runs"][0]["curves"]
+
+
+def test_a_folder_whose_name_is_no_text_has_a_page(tmp_path):
+    workdir = write_run(tmp_path / os.fsdecode(b"run\xff"))
+    assert only(workdir)["name"] == workdir.name
 
 
 def test_the_policy_allows_this_style_and_script_alone(workdir):
