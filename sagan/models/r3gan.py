@@ -36,9 +36,9 @@ class Config(AttentionConfig):
 
     # Number of latent values that an image is made from.
     z_dim: Count = 64
-    # Divide the generator's weights by their largest singular values.
+    # Has to be false: new blocks end in kernels of zeros, which have no spectral norm.
     spectral_norm_g: bool = False
-    # Divide the discriminator's weights by their largest singular values.
+    # The same for the discriminator.
     spectral_norm_d: bool = False
     # Channels of the generator's maps of up to `full_width` pixels. Larger maps have half as many
     # for each doubling of the size.
@@ -82,14 +82,21 @@ def check(config: Config) -> None:
         config.image_size in SIZES,
         f"model.image_size={config.image_size}; allowed: {', '.join(map(str, SIZES))}",
     )
-    found = stages(config)
-    for field, channels in (("g_channels", found[-1].g), ("d_channels", found[-1].d)):
+    for player in ("g", "d"):
         require(
-            channels > 0 and _EXPANSION * channels % config.group_width == 0,
-            f"model.{field}={getattr(config, field)} leaves {channels} channels at "
-            f"{config.image_size} px; twice that must be a multiple of "
-            f"model.group_width={config.group_width}",
+            not getattr(config, f"spectral_norm_{player}"),
+            f"model.spectral_norm_{player}=true with model.name=r3gan, whose blocks end in kernels "
+            "that start at zero and cannot be divided by their size; allowed: false",
         )
+    found = stages(config)
+    for stage in found:
+        for field, channels in (("g_channels", stage.g), ("d_channels", stage.d)):
+            require(
+                channels > 0 and _EXPANSION * channels % config.group_width == 0,
+                f"model.{field}={getattr(config, field)} leaves {channels} channels at "
+                f"{stage.side} px; twice that must be a multiple of "
+                f"model.group_width={config.group_width}",
+            )
     check_shared(config, {s.side: s.g for s in found}, {s.side: s.d for s in found})
 
 

@@ -132,6 +132,8 @@ def test_products_and_convolutions_of_groups_are_alike():
     [
         ({"image_size": 33}, ("model.image_size=33", "32", "40")),
         ({"g_channels": 7}, ("model.g_channels=7", "model.group_width=4")),
+        ({"g_channels": 9, "group_width": 8}, ("model.g_channels=9", "9 channels at 4 px")),
+        ({"spectral_norm_d": True}, ("model.spectral_norm_d", "false")),
         ({"attention": (32,)}, ("model.attention", "32", "4, 8, 16")),
     ],
 )
