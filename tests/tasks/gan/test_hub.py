@@ -30,7 +30,12 @@ def test_what_is_published_draws_the_same_bits(workdir, models, capsys):
 
 @pytest.mark.parametrize(
     ("url", "fact"),
-    [("hf://me", "hf://USER/NAME"), ("hf://others/discs", "403"), ("hf://me/x@v1", "revision")],
+    [
+        ("hf://me", "hf://USER/NAME"),
+        ("hf://others/discs", "403"),
+        ("hf://down/discs", "no route"),
+        ("hf://me/x@v1", "revision"),
+    ],
 )
 def test_what_cannot_be_published(workdir, models, capsys, url, fact):
     assert cli.main(["publish", str(workdir), url]) == 2
@@ -43,6 +48,10 @@ def test_what_cannot_be_loaded(models, monkeypatch):
     (models / "me" / "other").mkdir(parents=True)
     with pytest.raises(ConfigError, match="damaged export"):
         sagan.load("hf://me/other")
+    (models / "me" / "other" / "config.json").write_text('{"model": {"name": "antigravity"}}')
+    with pytest.raises(ConfigError, match="antigravity"):
+        sagan.load("hf://me/other")
+    assert "antigravity" not in sys.modules
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match="pip install"):
         sagan.load("hf://me/other")
