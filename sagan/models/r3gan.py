@@ -21,13 +21,19 @@ from sagan.models.layers.conv import Conv
 from sagan.models.layers.grouped_conv import GroupedConv
 from sagan.models.layers.head import Judged
 from sagan.models.layers.norm import ClassTable, Condition
-from sagan.models.layers.parts import AttentionConfig, Parts, check_shared, parts
+from sagan.models.layers.parts import (
+    AttentionConfig,
+    Parts,
+    check_shared,
+    check_size,
+    halved,
+    parts,
+)
 from sagan.models.layers.resample import smooth_downsample, smooth_upsample
 from sagan.parallel.platform import Platform
 
 _EXPANSION = 2  # channels inside a block, in multiples of those outside
 _SLOPE = 0.2  # of the leaky ReLU for negative values
-SIZES = sorted(first << n for first in (4, 5, 6, 7) for n in range(1, 8))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,25 +69,19 @@ class Stage(NamedTuple):
 
 def stages(config: Config) -> list[Stage]:
     """Returns the sizes of map from the smallest, 4 to 7 px, to the image's."""
-    sides = [config.image_size]
-    while sides[-1] >= 8 and sides[-1] % 2 == 0:
-        sides.append(sides[-1] // 2)
 
     def width(channels: int, side: int) -> int:
         return channels // 2 ** max(0, math.ceil(math.log2(side / config.full_width)))
 
     return [
         Stage(side, width(config.g_channels, side), width(config.d_channels, side))
-        for side in reversed(sides)
+        for side in reversed(halved(config.image_size))
     ]
 
 
 def check(config: Config) -> None:
     """Raises: ConfigError if the networks have no such image size, width or feature map."""
-    require(
-        config.image_size in SIZES,
-        f"model.image_size={config.image_size}; allowed: {', '.join(map(str, SIZES))}",
-    )
+    check_size(config)
     for player in ("g", "d"):
         require(
             not getattr(config, f"spectral_norm_{player}"),

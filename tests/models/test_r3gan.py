@@ -1,4 +1,4 @@
-"""R3GAN: published parameter counts, and both networks against torch."""
+"""R3GAN: parameter counts, and both networks against torch."""
 
 import dataclasses
 import math
@@ -40,7 +40,7 @@ PLAIN = dataclasses.replace(SMALL, num_classes=None, attention=())
         ),
     ],
 )
-def test_parameter_counts_are_the_published_ones(fields, g, d):
+def test_parameter_counts_in_millions(fields, g, d):
     found = restated.counts(r3gan, r3gan.Config(**fields))
     assert [round(n / 1e6, 1) for n in found] == [g, d]
 
