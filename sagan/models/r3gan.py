@@ -82,12 +82,11 @@ def stages(config: Config) -> list[Stage]:
 def check(config: Config) -> None:
     """Raises: ConfigError if the networks have no such image size, width or feature map."""
     check_size(config)
-    for player in ("g", "d"):
-        require(
-            not getattr(config, f"spectral_norm_{player}"),
-            f"model.spectral_norm_{player}=true with model.name=r3gan, whose blocks end in kernels "
-            "that start at zero and cannot be divided by their size; allowed: false",
-        )
+    require(
+        not (config.spectral_norm_g or config.spectral_norm_d),
+        "spectral norm with model.name=r3gan, whose blocks end in kernels that start at zero and "
+        "have none; allowed: model.spectral_norm_g=false model.spectral_norm_d=false",
+    )
     found = stages(config)
     for stage in found:
         for field, channels in (("g_channels", stage.g), ("d_channels", stage.d)):
