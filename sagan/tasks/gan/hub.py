@@ -30,6 +30,17 @@ def parse(url: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
+def repository_to_write(url: str) -> str:
+    """Returns the repository of an address that a generator can be published at.
+
+    Raises: ConfigError if it is none or has a revision, or huggingface_hub is missing.
+    """
+    name, revision = parse(url)
+    require(revision is None, f"{url!r} has a revision; allowed: hf://USER/NAME")
+    _library()
+    return name
+
+
 def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None) -> str:
     """Uploads a generator with its README, and returns the page's address.
 
@@ -38,11 +49,9 @@ def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None
     Args:
       results: as for `export.write`.
 
-    Raises: ConfigError for an address that is none or has a revision, or if the Hub refuses.
+    Raises: ConfigError as `repository_to_write`, or if the Hub refuses.
     """
-    name, revision = parse(url)
-    if revision is not None:
-        raise ConfigError(f"{url!r} has a revision; allowed: hf://USER/NAME")
+    name = repository_to_write(url)
     api = _library().HfApi()
     with tempfile.TemporaryDirectory() as folder:
         export.write(sampler, Path(folder), "safetensors", results, use=f"{PREFIX}{name}")

@@ -42,6 +42,14 @@ def test_what_cannot_be_published(workdir, models, capsys, url, fact):
     assert fact in capsys.readouterr().err
 
 
+def test_an_address_is_refused_before_the_run_is_opened(models, tmp_path, monkeypatch, capsys):
+    words = ["publish", str(tmp_path / "absent"), "hf://me/x@v1"]
+    assert cli.main(words) == 2 and "revision" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert cli.main([*words[:2], "hf://me/x"]) == 2
+    assert "sagan[hub]" in capsys.readouterr().err
+
+
 def test_what_cannot_be_loaded(models, monkeypatch):
     with pytest.raises(ConfigError, match="404"):
         sagan.load("hf://me/absent")
