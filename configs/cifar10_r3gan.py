@@ -5,8 +5,9 @@ Hardware: eight GPUs for four days, as published. Not run here.
 Expect: the paper (arXiv:2501.05441) reports FID 1.96 after 250 million images, with 50k samples
     against the 50k of train; not measured here.
 
-Recipe: all values move along half a cosine over the first 20 million images. The 4x4 maps are
-    always float32; `model.dtype=bfloat16` computes the others as published.
+Recipe: learning rates, beta2, weights of the penalties, the augmentation's probability and the
+    average's half-life move along half a cosine over the first 20 million images. The 4x4 maps
+    are always float32; `model.dtype=bfloat16` computes the others as published.
 Differences from the released code: ADA's images are not filtered before and after they are moved,
     and the generator's update compares with the real images that the discriminator saw last.
 """

@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from sagan.bench import measure
+from sagan.bench.setup import open_data
 from sagan.bench.timing import say
 from sagan.config import Config, ConfigError, presets
 from sagan.config.fields import require
 
 
 def configs(base: Config) -> Iterator[tuple[str, Config]]:
-    """Yields the override of each row, and the config with it; the first is the base itself.
+    """Yields the override of each row, and the resolved config with it; first the base itself.
 
     Rows that do not fit the base are left out.
 
-    Raises: ConfigError if the config is not one of a GAN.
+    Raises: ConfigError if the base is not one of a GAN, or cannot be trained itself.
     """
     require(base.task == "gan", f"--rows with task={base.task}; allowed: gan")
     from sagan.tasks import gan
@@ -24,9 +25,11 @@ def configs(base: Config) -> Iterator[tuple[str, Config]]:
     from sagan.tasks.gan.penalties import PENALTIES
     from sagan.tasks.gan.regularisers import REGULARISERS
 
+    _, base = open_data(base)
+    gan.check(base)
+    yield "", base
     train: Any = base.train
-    chosen = [""]
-    chosen += [
+    chosen = [
         f"train.loss={name}" + (" model.d_sliced=true" if row.sliced else "")
         for name, row in LOSSES.items()
         if name != train.loss

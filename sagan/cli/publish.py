@@ -18,7 +18,7 @@ def register(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def _run(args: argparse.Namespace) -> int:
     from sagan.tasks.gan import hub
 
-    hub.parse(args.url)
+    hub.repository_to_write(args.url)  # before the checkpoint is opened
     sampler, scores = export.open_step(args.workdir, args.step)
     print(hub.publish(sampler, args.url, scores))
     return 0

@@ -114,9 +114,9 @@ class _Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, size = pid[:5]
-        if kind != "storage" or dtype not in _DTYPES.values():
-            raise ConfigError(f"{self._path}: a pickle with a {kind!r} inside; refused")
+        kind, dtype, key, _, size, *view = pid
+        if kind != "storage" or dtype not in _DTYPES.values() or view not in ([], [None]):
+            raise ConfigError(f"{self._path}: a {kind!r} of no known kind inside; refused")
         return _Storage(str(key), dtype, int(size))
 
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sagan.config.fields import Count, require
+from sagan.config.fields import Count
 from sagan.models import Networks
 from sagan.models.layers.head import Judged
 from sagan.models.layers.norm import Condition
@@ -25,13 +25,14 @@ from sagan.models.layers.parts import (
     Init,
     Parts,
     check_shared,
+    check_size,
+    halved,
     parts,
 )
 from sagan.parallel.platform import Platform
 
 _SLOPE = 0.2  # of the discriminator's leaky ReLU for negative values
 _WIDEST = 8  # multiple of the base width that no map exceeds
-SIZES = sorted(first << n for first in (4, 5, 6, 7) for n in range(1, 8))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,18 +64,13 @@ class Map(NamedTuple):
 
 def maps(image_size: int) -> list[Map]:
     """Returns the maps from the smallest, 4 to 7 px, to that of half the image's size."""
-    sides = [image_size // 2]
-    while sides[-1] >= 8 and sides[-1] % 2 == 0:
-        sides.append(sides[-1] // 2)
-    return [Map(side, min(_WIDEST, 2**n)) for n, side in enumerate(sides)][::-1]
+    found = enumerate(halved(image_size // 2))
+    return [Map(side, min(_WIDEST, 2**n)) for n, side in found][::-1]
 
 
 def check(config: Config) -> None:
     """Raises: ConfigError if the networks have no such image size or feature map."""
-    require(
-        config.image_size in SIZES,
-        f"model.image_size={config.image_size}; allowed: {', '.join(map(str, SIZES))}",
-    )
+    check_size(config)
     found = maps(config.image_size)
     widths = [
         {side: channels * multiple for side, multiple in found}

@@ -21,13 +21,19 @@ from sagan.models.layers.conv import Conv
 from sagan.models.layers.grouped_conv import GroupedConv
 from sagan.models.layers.head import Judged
 from sagan.models.layers.norm import ClassTable, Condition
-from sagan.models.layers.parts import AttentionConfig, Parts, check_shared, parts
+from sagan.models.layers.parts import (
+    AttentionConfig,
+    Parts,
+    check_shared,
+    check_size,
+    halved,
+    parts,
+)
 from sagan.models.layers.resample import smooth_downsample, smooth_upsample
 from sagan.parallel.platform import Platform
 
 _EXPANSION = 2  # channels inside a block, in multiples of those outside
 _SLOPE = 0.2  # of the leaky ReLU for negative values
-SIZES = sorted(first << n for first in (4, 5, 6, 7) for n in range(1, 8))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +42,9 @@ class Config(AttentionConfig):
 
     # Number of latent values that an image is made from.
     z_dim: Count = 64
-    # Divide the generator's weights by their largest singular values.
+    # Has to be false: new blocks end in kernels of zeros, which have no spectral norm.
     spectral_norm_g: bool = False
-    # Divide the discriminator's weights by their largest singular values.
+    # The same for the discriminator.
     spectral_norm_d: bool = False
     # Channels of the generator's maps of up to `full_width` pixels. Larger maps have half as many
     # for each doubling of the size.
@@ -63,33 +69,33 @@ class Stage(NamedTuple):
 
 def stages(config: Config) -> list[Stage]:
     """Returns the sizes of map from the smallest, 4 to 7 px, to the image's."""
-    sides = [config.image_size]
-    while sides[-1] >= 8 and sides[-1] % 2 == 0:
-        sides.append(sides[-1] // 2)
 
     def width(channels: int, side: int) -> int:
         return channels // 2 ** max(0, math.ceil(math.log2(side / config.full_width)))
 
     return [
         Stage(side, width(config.g_channels, side), width(config.d_channels, side))
-        for side in reversed(sides)
+        for side in reversed(halved(config.image_size))
     ]
 
 
 def check(config: Config) -> None:
     """Raises: ConfigError if the networks have no such image size, width or feature map."""
+    check_size(config)
     require(
-        config.image_size in SIZES,
-        f"model.image_size={config.image_size}; allowed: {', '.join(map(str, SIZES))}",
+        not (config.spectral_norm_g or config.spectral_norm_d),
+        "spectral norm with model.name=r3gan, whose blocks end in kernels that start at zero and "
+        "have none; allowed: model.spectral_norm_g=false model.spectral_norm_d=false",
     )
     found = stages(config)
-    for field, channels in (("g_channels", found[-1].g), ("d_channels", found[-1].d)):
-        require(
-            channels > 0 and _EXPANSION * channels % config.group_width == 0,
-            f"model.{field}={getattr(config, field)} leaves {channels} channels at "
-            f"{config.image_size} px; twice that must be a multiple of "
-            f"model.group_width={config.group_width}",
-        )
+    for stage in found:
+        for field, channels in (("g_channels", stage.g), ("d_channels", stage.d)):
+            require(
+                channels > 0 and _EXPANSION * channels % config.group_width == 0,
+                f"model.{field}={getattr(config, field)} leaves {channels} channels at "
+                f"{stage.side} px; twice that must be a multiple of "
+                f"model.group_width={config.group_width}",
+            )
     check_shared(config, {s.side: s.g for s in found}, {s.side: s.d for s in found})
 
 

@@ -27,11 +27,19 @@ from sagan.training.state import RunState
 
 
 def require_new(out: Path) -> Path:
-    """Returns a path for a work directory. Raises: ConfigError if there is anything already."""
+    """Returns a path for a work directory.
+
+    Raises: ConfigError if there is anything already, or nothing can be written there.
+    """
     out = places.local(out)
     require(
         not out.exists() or (out.is_dir() and not any(out.iterdir())),
         f"--out {out} exists; allowed: a new or an empty folder",
+    )
+    parent = next(path for path in out.absolute().parents if path.exists())
+    require(
+        parent.is_dir() and os.access(parent, os.W_OK),
+        f"--out {out}: {parent} is not a folder that can be written to",
     )
     return out
 

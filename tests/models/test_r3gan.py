@@ -1,4 +1,4 @@
-"""R3GAN: published parameter counts, and both networks against torch."""
+"""R3GAN: parameter counts, and both networks against torch."""
 
 import dataclasses
 import math
@@ -40,7 +40,7 @@ PLAIN = dataclasses.replace(SMALL, num_classes=None, attention=())
         ),
     ],
 )
-def test_parameter_counts_are_the_published_ones(fields, g, d):
+def test_parameter_counts_in_millions(fields, g, d):
     found = restated.counts(r3gan, r3gan.Config(**fields))
     assert [round(n / 1e6, 1) for n in found] == [g, d]
 
@@ -132,6 +132,8 @@ def test_products_and_convolutions_of_groups_are_alike():
     [
         ({"image_size": 33}, ("model.image_size=33", "32", "40")),
         ({"g_channels": 7}, ("model.g_channels=7", "model.group_width=4")),
+        ({"g_channels": 9, "group_width": 8}, ("model.g_channels=9", "9 channels at 4 px")),
+        ({"spectral_norm_d": True}, ("model.spectral_norm_d", "false")),
         ({"attention": (32,)}, ("model.attention", "32", "4, 8, 16")),
     ],
 )

@@ -10,6 +10,10 @@ class NotThereError(OSError):
     """What the library raises for a model that is not there inherits OSError."""
 
 
+class UnreachableError(Exception):
+    """What the library's network raises inherits Exception alone."""
+
+
 def stand_in(root: Path) -> types.ModuleType:
     """Returns a module whose models are in `root/USER/NAME`."""
 
@@ -18,6 +22,8 @@ def stand_in(root: Path) -> types.ModuleType:
             assert repo_type == "model" and exist_ok
             if repo_id.startswith("others/"):
                 raise NotThereError("403: you may not write there")
+            if repo_id.startswith("down/"):
+                raise UnreachableError("no route")
             (root / repo_id).mkdir(parents=True, exist_ok=True)
             return f"https://huggingface.co/{repo_id}"
 

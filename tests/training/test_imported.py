@@ -121,6 +121,14 @@ def test_batch_statistics_are_the_source_s_or_computed_anew(source, workdir, tmp
     np.testing.assert_array_equal(drawn["batch_stats"]["running"], 1)
 
 
+def test_where_nothing_can_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "a" / "run", tmp_path):
+        with pytest.raises(ConfigError, match="file|exists"):
+            imported.require_new(out)
+    assert imported.require_new(tmp_path / "a" / "run") == tmp_path / "a" / "run"
+
+
 def test_several_sets_of_statistics_are_not_trained():
     config = make(model={"name": "biggan_deep", "num_classes": 4, "statistics_sets": 51})
     with pytest.raises(ConfigError, match="statistics_sets"):

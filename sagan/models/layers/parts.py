@@ -26,6 +26,9 @@ INITIALIZERS: Mapping[str, Initializer] = {
     "normal": nn.initializers.normal(0.02),
 }
 
+# Image sizes of networks whose smallest map has 4, 5, 6 or 7 px and is doubled one to seven times.
+SIZES = sorted(first << n for first in (4, 5, 6, 7) for n in range(1, 8))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionConfig(GanConfig):
@@ -158,6 +161,20 @@ def parts(
         config.d_embed_dim,
     )
     return Parts(conv, norm, attention, head, kernel_init)
+
+
+def halved(side: int) -> list[int]:
+    """Returns the sides of maps from this one to that of 4 to 7 px, each half of the one before."""
+    sides = [side]
+    while sides[-1] >= 8:
+        sides.append(sides[-1] // 2)
+    return sides
+
+
+def check_size(config: AttentionConfig) -> None:
+    """Raises: ConfigError if the image size is not one of `SIZES`."""
+    size = config.image_size
+    require(size in SIZES, f"model.image_size={size}; allowed: {', '.join(map(str, SIZES))}")
 
 
 def first_of_each_size(maps: list[tuple[int, int]]) -> dict[int, int]:

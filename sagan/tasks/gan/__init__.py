@@ -144,6 +144,7 @@ class GanTask:
 
     def preview(self, variables: Any, step: int) -> Preview:
         config = self._config
+        variables = inference.at_truncation(self._model, variables, 1.0)
         return sheet.draw(self._model, config.seed, config.sample, variables, step)
 
     def health(

@@ -4,6 +4,7 @@
 (step, classes) and `README.md`, which says where the images come from and how they scored.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
-from sagan.config import Config, ConfigError, as_json, plugins
+from sagan.config import Config, ConfigError, as_json, plugins, replace
 from sagan.config.fields import require
 from sagan.files import images
 from sagan.files.atomic import replace_text
@@ -56,6 +57,8 @@ def write(
 ) -> list[Path]:
     """Writes a generator and its statistics; returns the paths of the files.
 
+    The config is written without `data.dir`, which says nothing to others.
+
     Args:
       out: a folder, made if it is not there.
       format: `stablehlo`: a program for CPU, CUDA and TPU that takes latents (N, z_dim) and labels
@@ -66,6 +69,7 @@ def write(
 
     Raises: ConfigError if the folder holds anything else than an earlier export.
     """
+    sampler = dataclasses.replace(sampler, config=replace(sampler.config, data={"dir": None}))
     known = {PROGRAM, WEIGHTS, ABOUT, "config.json", "README.md", "samples.png", "generate.py"}
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     require(not there - known, f"--out {out} has other files; allowed: a new or an empty folder")

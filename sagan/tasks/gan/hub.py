@@ -3,13 +3,16 @@
 Needs huggingface_hub (`pip install "sagan[hub]"`), whose login and cache are used.
 """
 
+import json
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sagan.config import ConfigError
+from sagan.config import ConfigError, plugins
+from sagan.config.fields import require
 from sagan.tasks.gan import export
 from sagan.tasks.gan.sampler import Sampler
 
@@ -27,6 +30,17 @@ def parse(url: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
+def repository_to_write(url: str) -> str:
+    """Returns the repository of an address that a generator can be published at.
+
+    Raises: ConfigError if it is none or has a revision, or huggingface_hub is missing.
+    """
+    name, revision = parse(url)
+    require(revision is None, f"{url!r} has a revision; allowed: hf://USER/NAME")
+    _library()
+    return name
+
+
 def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None) -> str:
     """Uploads a generator with its README, and returns the page's address.
 
@@ -35,11 +49,9 @@ def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None
     Args:
       results: as for `export.write`.
 
-    Raises: ConfigError for an address that is none or has a revision, or if the Hub refuses.
+    Raises: ConfigError as `repository_to_write`, or if the Hub refuses.
     """
-    name, revision = parse(url)
-    if revision is not None:
-        raise ConfigError(f"{url!r} has a revision; allowed: hf://USER/NAME")
+    name = repository_to_write(url)
     api = _library().HfApi()
     with tempfile.TemporaryDirectory() as folder:
         export.write(sampler, Path(folder), "safetensors", results, use=f"{PREFIX}{name}")
@@ -51,7 +63,7 @@ def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None
                 folder_path=folder,
                 commit_message=f"{sampler.config.name}, step {sampler.step}",
             )
-        except (OSError, ValueError) as error:  # what the library's own errors inherit
+        except Exception as error:  # the library's errors and its network's have no common type
             raise ConfigError(f"{url} could not be written: {error}") from error
     return str(made)
 
@@ -59,16 +71,36 @@ def publish(sampler: Sampler, url: str, results: Mapping[str, Any] | None = None
 def load(url: str) -> Sampler:
     """Downloads a generator, or finds it in the library's cache, and opens it.
 
-    Raises: ConfigError if there is no such model, or it is no generator of this package.
+    Raises: ConfigError if there is no such model, it is no generator of this package, or its
+      networks are of a module that was not imported.
     """
     name, revision = parse(url)
     library = _library()
     files = [export.WEIGHTS, export.ABOUT, "config.json"]
     try:
         folder = library.snapshot_download(name, revision=revision, allow_patterns=files)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as in `publish`
         raise ConfigError(f"{url} could not be read: {error}") from error
+    _require_known_networks(Path(folder) / "config.json", url)
     return export.load(Path(folder))
+
+
+def _require_known_networks(path: Path, url: str) -> None:
+    """Raises: ConfigError if a config names a module to import, which a stranger must not choose.
+
+    Networks of a module that this process has imported already are allowed.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        named = {"tasks": found.get("task", "gan"), "models": found["model"].get("name", "sagan")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # `export.load` says what is wrong with it
+    for kind, name in named.items():
+        require(
+            str(name) in (*plugins.names(kind), *sys.modules),
+            f"{url} needs the module {name!r}, which is not this package's; if you trust it, "
+            "import it first",
+        )
 
 
 def _library() -> Any:

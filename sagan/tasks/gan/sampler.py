@@ -175,7 +175,7 @@ class Sampler:
         """Returns `count` images with their attention maps; none if there is no such layer."""
         labels, indices = self.chosen(num=count)
         z = self.latents(indices)
-        maps = generate.attention_maps(self.config.model, self.variables, z, labels)
+        maps = generate.attention_maps(self.config.model, self._at(1.0), z, labels)
         if not maps:
             return []
         names = [""] * count if labels is None else [self.class_names[n] for n in labels]

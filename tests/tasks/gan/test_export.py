@@ -1,5 +1,6 @@
 """A generator that leaves the package, and comes back."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 import sagan
 from sagan import cli
-from sagan.config import ConfigError
+from sagan.config import ConfigError, replace
+from sagan.tasks.gan import export
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,13 @@ def test_the_readme_has_scores_with_their_protocol(workdir, tmp_path):
         scored.unlink()
     text = (tmp_path / "README.md").read_text()
     assert "| fid50k | 12.5 |" in text and '"num_fake": 50000' in text
+
+
+def test_no_file_names_the_folder_of_the_data(workdir, tmp_path):
+    generator = sagan.load(workdir)
+    config = replace(generator.config, data={"dir": "/home/me/private"})
+    written = export.write(dataclasses.replace(generator, config=config), tmp_path, "safetensors")
+    assert all(b"private" not in path.read_bytes() for path in written)
 
 
 def _truncate(path):

@@ -30,11 +30,24 @@ def test_what_is_published_draws_the_same_bits(workdir, models, capsys):
 
 @pytest.mark.parametrize(
     ("url", "fact"),
-    [("hf://me", "hf://USER/NAME"), ("hf://others/discs", "403"), ("hf://me/x@v1", "revision")],
+    [
+        ("hf://me", "hf://USER/NAME"),
+        ("hf://others/discs", "403"),
+        ("hf://down/discs", "no route"),
+        ("hf://me/x@v1", "revision"),
+    ],
 )
 def test_what_cannot_be_published(workdir, models, capsys, url, fact):
     assert cli.main(["publish", str(workdir), url]) == 2
     assert fact in capsys.readouterr().err
+
+
+def test_an_address_is_refused_before_the_run_is_opened(models, tmp_path, monkeypatch, capsys):
+    words = ["publish", str(tmp_path / "absent"), "hf://me/x@v1"]
+    assert cli.main(words) == 2 and "revision" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert cli.main([*words[:2], "hf://me/x"]) == 2
+    assert "sagan[hub]" in capsys.readouterr().err
 
 
 def test_what_cannot_be_loaded(models, monkeypatch):
@@ -43,6 +56,10 @@ def test_what_cannot_be_loaded(models, monkeypatch):
     (models / "me" / "other").mkdir(parents=True)
     with pytest.raises(ConfigError, match="damaged export"):
         sagan.load("hf://me/other")
+    (models / "me" / "other" / "config.json").write_text('{"model": {"name": "antigravity"}}')
+    with pytest.raises(ConfigError, match="antigravity"):
+        sagan.load("hf://me/other")
+    assert "antigravity" not in sys.modules
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match="pip install"):
         sagan.load("hf://me/other")

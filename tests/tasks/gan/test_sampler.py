@@ -4,14 +4,16 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from support.restated import random
 
 import sagan
-from sagan import cli
-from sagan.config import ConfigError
+from sagan import cli, tasks
+from sagan.config import ConfigError, make
 from sagan.files import images
 from sagan.runs import checkpoint
 from sagan.tasks import classes
 from sagan.tasks.gan import attention_maps, inference, interpolation
+from sagan.tasks.gan.sampler import Sampler
 
 
 def load(workdir):
@@ -190,3 +192,17 @@ def test_exhibits_are_images_with_the_maps_that_attention_returns(workdir):
             assert look.note.startswith("γ = ")
             expected = maps[look.name][number]
             np.testing.assert_allclose(look.maps.reshape(expected.shape), expected)
+
+
+def test_with_several_sets_of_statistics_all_pictures_are_of_whole_latents():
+    small = {"name": "biggan_deep", "image_size": 8, "num_classes": 2, "z_dim": 4, "shared_dim": 4}
+    small |= {"g_channels": 8, "d_channels": 8, "g_depth": 1, "d_depth": 1}
+    small |= {"attention": (8,), "attention_d": (4,), "statistics_sets": 3}
+    config = make(model=small)
+    variables = random(inference.abstract(config.model), 0)
+    sampler = Sampler(config, 1, ("a", "b"), variables)
+    (one,) = sampler.exhibits(1)
+    np.testing.assert_array_equal(one.image, sampler.sample(num=1)[0])
+    preview = tasks.build(config, 1).preview(variables, 1)
+    shape = preview.picture.shape
+    assert len(shape) == 3 and shape[-1] == 3

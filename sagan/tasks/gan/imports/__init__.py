@@ -147,6 +147,14 @@ def _sorted(kind: str, project: Any, files: Sequence[File]) -> _Sources:
             )
         found[name] = file
 
+    def keep_optimizer(player: str, state: Mapping[str, Any], path: Path) -> None:
+        require(
+            player not in states,
+            f"{path} is another optimizer of {player}; allowed: one, and one of the discriminator, "
+            "whose name begins with D",
+        )
+        states[player] = state
+
     for file in files:
         role: Role | None = project.role(file.arrays)
         if role == "generator" and "ema" in file.path.name.lower():
@@ -154,11 +162,13 @@ def _sorted(kind: str, project: Any, files: Sequence[File]) -> _Sources:
         elif role is not None:
             keep(role, file)
             if file.others.get("optimizer"):
-                states["g" if role == "generator" else "d"] = file.others["optimizer"]
+                player = "g" if role == "generator" else "d"
+                keep_optimizer(player, file.others["optimizer"], file.path)
         elif file.arrays:
             raise ConfigError(f"{file.path} is not {kind}'s{_belongs(file)}")
         elif "param_groups" in file.others:
-            states["d" if file.path.name.lower().startswith("d") else "g"] = file.others
+            player = "d" if file.path.name.lower().startswith("d") else "g"
+            keep_optimizer(player, file.others, file.path)
         if role is not None or "param_groups" not in file.others:
             settings |= {k: v for k, v in file.others.items() if k != "optimizer"}
     average = found.get("averaged generator")

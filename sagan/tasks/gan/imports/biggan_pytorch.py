@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sagan.config.fields import require
 from sagan.models import biggan, biggan_deep
 from sagan.tasks.gan.imports import found_in
 from sagan.tasks.gan.imports.filling import Arrays, Filling, first_map
@@ -24,6 +25,15 @@ _BLOCK_NAMES = Names(
     attention={"query": "theta", "key": "phi", "value": "g", "output": "o"},
     gate="gamma",
 )  # fmt: skip
+
+# Settings that change images or logits, but neither names nor shapes; the values that are known.
+_KNOWN = {
+    "norm_style": ("bn",),
+    "G_nl": ("relu", "inplace_relu", "ir"),
+    "D_nl": ("relu", "inplace_relu", "ir"),
+    "num_G_SV_itrs": (1,),
+    "num_D_SV_itrs": (1,),
+}
 
 
 def role(arrays: Arrays) -> Role | None:
@@ -52,6 +62,12 @@ def fields(g: Arrays, d: Arrays | None, settings: Mapping[str, Any]) -> Fields:
     Raises: ConfigError if a key is missing that tells, or no such network is known.
     """
     config = settings.get("config", settings)
+    for name, allowed in _KNOWN.items():
+        require(
+            config.get(name, allowed[0]) in allowed,
+            f"the settings of the source have {name}={config.get(name)!r}; known: "
+            f"{', '.join(map(str, allowed))}",
+        )
     is_deep = "blocks.0.0.conv4.weight" in g
     has_shared = "shared.weight" in g
     spectral = "linear.u0" in g

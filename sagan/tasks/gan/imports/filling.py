@@ -204,9 +204,10 @@ class Filling:
         if u is None:
             return key, weight, 1.0, None
         matrix = weight.reshape(len(weight), -1)
-        if u.shape != (len(matrix),):
-            self._wrong.append(f"{theirs}'s u is {u.shape}, needed {(len(matrix),)}")
-            return key, weight, 1.0, None
+        for name, vector, size in zip("uv", (u, v), matrix.shape, strict=True):
+            if vector is not None and vector.shape != (size,):
+                self._wrong.append(f"{theirs}'s {name} is {vector.shape}, needed {(size,)}")
+                return key, weight, 1.0, None
         if self._iterates or v is None:
             return key, weight, power.sigma_of(matrix, u), u
         return key, weight, float(u @ (matrix @ v)), u

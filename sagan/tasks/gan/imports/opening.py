@@ -42,7 +42,7 @@ def read(path: Path) -> File:
     arrays = torch_file.state_dict(tree, path)
     if arrays and all(key.startswith("module.") for key in arrays):
         arrays = {key.removeprefix("module."): array for key, array in arrays.items()}
-    others = {key: value for key, value in tree.items() if key not in arrays}
+    others = {key: x for key, x in tree.items() if key not in arrays and key != "state_dict"}
     return File(path, arrays, others)
 
 

@@ -33,7 +33,8 @@ def read(state: Mapping[str, Any], network: Network, order: Sequence[str]) -> Mo
         the network has them.
       order: the keys of the network's file, in its order.
 
-    Raises: ConfigError if it has another number of parameters, or moments of other shapes.
+    Raises: ConfigError if it is not Adam's, has another number of parameters, or moments of other
+      shapes.
     """
     keys = [key for key in order if key in network.moves]
     groups = state["param_groups"]
@@ -42,6 +43,13 @@ def read(state: Mapping[str, Any], network: Network, order: Sequence[str]) -> Mo
         len(numbers) == len(keys),
         f"the optimizer has {len(numbers)} parameters, the network {len(keys)}; allowed: its own",
     )
+    for number in numbers:
+        absent = {"step", "exp_avg", "exp_avg_sq"} - dict(state["state"].get(number, ())).keys()
+        require(
+            not absent,
+            f"the optimizer has no {', '.join(sorted(absent))} of parameter {number}; needed: "
+            "the state of Adam after a step",
+        )
     settings = {name: value for name, value in groups[0].items() if name != "params"}
     moments: dict[str, Arrays | None] = {}
     for name in ("exp_avg", "exp_avg_sq"):
@@ -63,13 +71,23 @@ def read(state: Mapping[str, Any], network: Network, order: Sequence[str]) -> Mo
 
 
 def with_rates(config: Config, moments: Mapping[str, Moments], words: Sequence[str]) -> Config:
-    """Returns a config with the optimizers' settings, where `words` do not give others."""
+    """Returns a config with the optimizers' settings, where `words` do not give others.
+
+    Raises: ConfigError if the two players differ in what is one setting here.
+    """
+    given = {word.partition("=")[0] for word in words}
     optim: dict[str, Any] = {}
     for player, found in moments.items():
-        settings = found.settings
-        beta1, beta2 = settings["betas"]
-        optim |= {f"{player}_learning_rate": settings["lr"], "epsilon": settings["eps"]}
-        optim |= {"beta1": beta1, "beta2": beta2}
-    given = {word.partition("=")[0] for word in words}
-    optim = {name: value for name, value in optim.items() if f"optim.{name}" not in given}
+        beta1, beta2 = found.settings["betas"]
+        settings = {f"{player}_learning_rate": found.settings["lr"], "beta1": beta1}
+        settings |= {"beta2": beta2, "epsilon": found.settings["eps"]}
+        for name, value in settings.items():
+            if f"optim.{name}" in given:
+                continue
+            require(
+                optim.get(name, value) == value,
+                f"the optimizers differ in {name}: {optim.get(name)} and {value}; needed: one for "
+                f"both, as optim.{name}=…",
+            )
+            optim[name] = value
     return replace(config, optim=optim) if optim else config
