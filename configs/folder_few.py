@@ -1,4 +1,4 @@
-"""A folder with hundreds of images: augmented for the discriminator, which is also held back.
+"""A folder with hundreds of images: what the discriminator sees is changed, as far as it needs it.
 
 Run: sagan train folder_few data.dir=FOLDER [model.image_size=64|128|256]
 Hardware: one accelerator.
@@ -13,8 +13,8 @@ def get_config() -> Config:
         preset("folder"),
         name="folder_few",
         train=dict(
-            augment=("color", "translation", "cutout"),
-            regularisers=("lecam=0.3",),
+            augment=("bgc",),
+            augment_p="adaptive",
             steps=50_000,
         ),
     )
