@@ -226,7 +226,12 @@ def test_exhibits_show_the_memory_of_each_pixel(transformer_run):
     (look,) = first.looks
     assert first.image.shape == (8, 8, 3) and (first.image != second.image).any()
     maps = np.asarray(look.maps).reshape(8, 8, 8, 8)
-    # Blocks of 4 x 4 see two rows above and two columns beside them, as far as these are drawn.
-    assert set(zip(*np.nonzero(maps[0, 1]), strict=True)) == {(0, 0), (0, 1)}
-    seen = {(r, c) for r in range(2, 4) for c in range(6)} | {(4, 0)}
+
+    def before(r, c):
+        """The pixel that is drawn before one, in its block of 4 x 4; a position reads that."""
+        return (r, c - 1) if c % 4 else (r - 1, c + 3) if r % 4 else None
+
+    # A block sees two rows above and two columns beside it, as far as these are drawn.
+    assert set(zip(*np.nonzero(maps[0, 1]), strict=True)) == {(0, 0)}
+    seen = {before(r, c) for r in range(2, 4) for c in range(6)}
     assert set(zip(*np.nonzero(maps[4, 0]), strict=True)) == seen
