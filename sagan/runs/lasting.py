@@ -8,24 +8,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from sagan.files.atomic import replacing
+from sagan.runs.checkpoint import CheckpointError, SaveError
 
 FOLDER = "averages"
 _SUFFIX = ".safetensors"
 
 
-def write(workdir: Path, step: int, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
+def write(workdir: Path, step: int, arrays: Mapping[str, ArrayLike]) -> None:
     """Writes the arrays of a step, whole or not at all; one process of a job calls it.
 
-    Raises:
-      OSError: the file could not be written.
+    Raises: SaveError if the file could not be written.
     """
     from safetensors.numpy import save
 
-    with replacing(workdir / FOLDER / f"{step}{_SUFFIX}") as file:
-        file.write(save({name: np.asarray(x, np.float16) for name, x in arrays.items()}))
+    path = workdir / FOLDER / f"{step}{_SUFFIX}"
+    try:
+        with replacing(path) as file:
+            file.write(save({name: np.asarray(x, np.float16) for name, x in arrays.items()}))
+    except OSError as error:
+        raise SaveError(f"{path} could not be written: {error}") from error
 
 
 def steps(workdir: Path) -> list[int]:
@@ -35,7 +40,14 @@ def steps(workdir: Path) -> list[int]:
 
 
 def read(workdir: Path, step: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """Reads the arrays of a step, by name."""
+    """Reads the arrays of a step, by name. Raises: CheckpointError if the file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return load_file(workdir / FOLDER / f"{step}{_SUFFIX}")
+    path = workdir / FOLDER / f"{step}{_SUFFIX}"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); remove it to do without that step"
+        ) from error

@@ -143,7 +143,7 @@ class Task(Protocol):
         ...
 
     def lasting(self, state: State) -> Mapping[str, Any]:
-        """Returns arrays on the host that are kept for good when a step is saved; often none."""
+        """Returns arrays by name that are kept for good when a step is saved; often none."""
         ...
 
     def preview(self, variables: Variables, step: int) -> Preview:

@@ -223,7 +223,7 @@ class Loop:
                 "guard": parts.health.memory(self._step),
             }
             if self._main and (kept := parts.task.lasting(self._state.task)):
-                lasting.write(parts.workdir, self._step, kept)
+                lasting.write(parts.workdir, self._step, parts.devices.fetch(kept))
             state = parts.devices.to_global(self._state)
             parts.checkpoints.save(
                 self._step,

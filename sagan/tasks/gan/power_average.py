@@ -65,11 +65,9 @@ def combination(
     return weights, float(np.sqrt(max(square, 0) / own))
 
 
-def flat(averages: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns averages by `WIDTH/PATH`, on the host."""
-    host = jax.device_get(dict(averages))
-    found: dict[str, Any] = flatten_dict(host, sep="/")
-    return found
+def flat(averages: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arrays of averages by `WIDTH/PATH`."""
+    return flatten_dict(dict(averages), sep="/")
 
 
 def updated(averages: Mapping[str, Any], params: Any, step: Int[Array, ""]) -> dict[str, Any]:

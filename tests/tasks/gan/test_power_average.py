@@ -9,6 +9,7 @@ import pytest
 from sagan import cli
 from sagan.config import ConfigError
 from sagan.runs import lasting
+from sagan.runs.checkpoint import CheckpointError
 from sagan.tasks.gan import power_average
 from sagan.tasks.gan.power_average import combination, decay, exponent, overlap
 
@@ -67,6 +68,9 @@ def test_what_cannot_be_made_is_refused(tmp_path):
     for step, width in ((400, 0.005), (390, 0.05), (100, 0.1), (400, 0.3), (400, 0.0)):
         with pytest.raises(ConfigError):
             power_average.rebuilt(tmp_path, step, width)
+    (tmp_path / lasting.FOLDER / "200.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError):
+        power_average.rebuilt(tmp_path, 400, 0.1)
     weights, error = combination([(100.0, 5.0)], (100.0, 5.0))
     assert weights == pytest.approx([1]) and error < 1e-6
 
