@@ -189,7 +189,7 @@ def verb_of(config: Config) -> str:
     return getattr(plugins.load("tasks", config.task, field="task"), "VERB", "sample")
 
 
-def open_run(config: Config, ema_sigma: float | None) -> Task:
+def open_run(config: Config, ema_sigma: float | None) -> Any:
     """Returns the task of a run, whose checkpoints draw with an average of this relative width.
 
     Args:
