@@ -15,25 +15,8 @@ from sagan.config import Config, preset, replace
 
 def get_config() -> Config:
     return replace(
-        preset("imagenet128"),
+        preset("imagenet128_biggan"),
         name="imagenet128_biggan_deep",
-        model=dict(
-            name="biggan_deep",
-            z_dim=128,
-            shared_dim=128,
-            g_channels=128,
-            d_channels=128,
-            attention=(64,),
-            init="orthogonal",
-            batch_norm_epsilon=1e-4,
-        ),
-        optim=dict(
-            g_learning_rate=5e-5,
-            d_learning_rate=2e-4,
-            beta1=0.0,
-            beta2=0.999,
-            ema_decay=0.9999,
-            ema_start_step=20_000,
-        ),
-        train=dict(steps=200_000, batch_size=2048, d_steps_per_g_step=2),
+        model=dict(name="biggan_deep", z_dim=128, g_channels=128, d_channels=128),
+        optim=dict(epsilon=1e-8),
     )

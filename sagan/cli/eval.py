@@ -140,7 +140,7 @@ def _score_run(args: argparse.Namespace, workdir: Path, moved: list[str]) -> int
     if args.watch:
         checkpoints.wait_for_config(workdir, args.watch_timeout)
     config = presets.override(read_config(workdir), moved)
-    task = tasks.open_run(config, args.ema_sigma)
+    task = tasks.build(config)
     if moved:
         checkpoints.require_own_classes(workdir, task, config)
     spec = ScoreSpec.of(

@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
     config = checkpoint.read_config(args.workdir)
     tasks.require_verb(config, "sample")
     step = checkpoints.pick_step(args.workdir, config, args.step)
-    sampler: Any = tasks.open_run(config, args.ema_sigma).load_sampler(args.workdir, step)
+    sampler: Any = tasks.build(config).load_sampler(args.workdir, step, ema_sigma=args.ema_sigma)
     if args.list_classes or request is None:
         for label, name in enumerate(sampler.class_names):
             print(f"{label:>4}  {name}")

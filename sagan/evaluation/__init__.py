@@ -175,7 +175,7 @@ class ScoredTask(Protocol):
         """
         ...
 
-    def load_sampler(self, workdir: Path, step: int) -> Any:
+    def load_sampler(self, workdir: Path, step: int, *, ema_sigma: float | None = None) -> Any:
         """Loads a checkpoint for the task's scorer; returns a `Sampler` if it draws images.
 
         Raises: CheckpointError if there is no such checkpoint, or it is damaged.

@@ -171,12 +171,12 @@ class _Scoring:
 
     def score_given(self, step: int) -> dict[str, Any]:
         """Scores and files a step. Raises: CheckpointError if it cannot be loaded."""
-        return self._finish(self._task.load_sampler(self._workdir, step))
+        return self._finish(self._load(step))
 
     def score(self, step: int) -> dict[str, Any] | None:
         """Scores and files a step; returns None if it is damaged, or was pruned meanwhile."""
         try:
-            sampler = self._task.load_sampler(self._workdir, step)
+            sampler = self._load(step)
         except checkpoint.DamagedError as error:
             print(f"sagan: {error}; not scored", file=sys.stderr)
             return None
@@ -186,6 +186,10 @@ class _Scoring:
             print(f"sagan: step {step} was pruned before it was scored", file=sys.stderr)
             return None
         return self._finish(sampler)
+
+    def _load(self, step: int) -> Any:
+        width = self._scorer.spec.ema_sigma
+        return self._task.load_sampler(self._workdir, step, ema_sigma=width)
 
     def _finish(self, sampler: Any) -> dict[str, Any]:
         result = {**self._scorer.score(sampler), "own": self._is_own}

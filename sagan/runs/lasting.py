@@ -39,6 +39,18 @@ def steps(workdir: Path) -> list[int]:
     return sorted(int(file.stem) for file in files if file.stem.isdecimal())
 
 
+def names(workdir: Path, step: int) -> list[str]:
+    """Returns the names of a step's arrays. Raises: CheckpointError if the file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    path = workdir / FOLDER / f"{step}{_SUFFIX}"
+    try:
+        with safe_open(path, "numpy") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
 def read(workdir: Path, step: int) -> dict[str, Float[np.ndarray, "..."]]:
     """Reads the arrays of a step, by name. Raises: CheckpointError if the file is damaged."""
     from safetensors import SafetensorError
@@ -48,6 +60,8 @@ def read(workdir: Path, step: int) -> dict[str, Float[np.ndarray, "..."]]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); remove it to do without that step"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({error}); remove it to do without that step")

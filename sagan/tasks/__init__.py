@@ -160,10 +160,14 @@ class Task(Protocol):
         """Returns what computes the scores that `spec` asks for."""
         ...
 
-    def load_sampler(self, workdir: Path, step: int) -> Sampler:
+    def load_sampler(self, workdir: Path, step: int, *, ema_sigma: float | None = None) -> Sampler:
         """Opens one checkpoint of a run for sampling.
 
-        Raises: CheckpointError if there is no such checkpoint, or it is damaged.
+        Args:
+          ema_sigma: relative width of the average of the weights; None: the run's usual average.
+
+        Raises: CheckpointError if there is no such checkpoint, or it is damaged; ConfigError if
+          there is no such average.
         """
         ...
 
@@ -189,20 +193,10 @@ def verb_of(config: Config) -> str:
     return getattr(plugins.load("tasks", config.task, field="task"), "VERB", "sample")
 
 
-def open_run(config: Config, ema_sigma: float | None) -> Any:
-    """Returns the task of a run, whose checkpoints draw with an average of this relative width.
-
-    Args:
-      ema_sigma: None: the usual average.
-
-    Raises: ConfigError if the task has no such averages.
-    """
-    task: Any = build(config)
+def require_usual_average(config: Config, ema_sigma: float | None) -> None:
+    """Raises: ConfigError if a width is given, for tasks that keep one average only."""
     if ema_sigma is not None:
-        if not hasattr(task, "draw_with"):
-            raise ConfigError(f"--ema-sigma with task={config.task}; allowed: runs of task=gan")
-        task.draw_with(ema_sigma)
-    return task
+        raise ConfigError(f"--ema-sigma with task={config.task}; allowed: runs of task=gan")
 
 
 def require_verb(config: Config, verb: str) -> None:

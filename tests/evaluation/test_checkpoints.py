@@ -107,7 +107,7 @@ def test_few_images_are_scored_with_a_warning(score, capsys):
 class PruningTask(NoiseTask):
     """A task in which step 20 disappears between being found and being loaded."""
 
-    def load_sampler(self, workdir, step):
+    def load_sampler(self, workdir, step, *, ema_sigma=None):
         if step == 20:
             prune(workdir, 20)
         return super().load_sampler(workdir, step)
@@ -136,7 +136,7 @@ def test_a_damaged_step_is_passed_over_among_others_and_refused_alone(workdir, s
 
 def test_an_error_that_is_not_pruning_is_raised(workdir, spec):
     class Broken(NoiseTask):
-        def load_sampler(self, workdir, step):
+        def load_sampler(self, workdir, step, *, ema_sigma=None):
             raise OSError("disk on fire")
 
     with pytest.raises(OSError, match="disk on fire"):

@@ -39,7 +39,7 @@ class ShownTask(Task):
     batches_per_step = 2
     watched, headline, unroll = (), (), False
 
-    def load_sampler(self, workdir, step):
+    def load_sampler(self, workdir, step, *, ema_sigma=None):
         checkpoint.pick(workdir, step)
         return ShownSampler(step)
 

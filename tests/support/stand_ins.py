@@ -77,7 +77,7 @@ class NoiseTask:
     def scorer(self, spec, num_classes=4):
         return ImageScorer(spec, DATA, SIZE, num_classes, HOW_MADE)
 
-    def load_sampler(self, workdir, step):
+    def load_sampler(self, workdir, step, *, ema_sigma=None):
         checkpoint.pick(workdir, step)
         self.loaded.append(step)
         return NoiseSampler(step)

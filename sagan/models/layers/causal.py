@@ -1,4 +1,4 @@
-"""Causal attention between the positions of an image, in the order in which they are generated.
+"""Causal attention: each position of an image attends only to positions that come before it.
 
 Source: Image Transformer (arXiv:1802.05751), Section 3.3, and its code in tensor2tensor.
 """

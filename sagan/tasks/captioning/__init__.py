@@ -29,7 +29,7 @@ from sagan.data.pipeline import Batch
 from sagan.evaluation import ScoreSpec
 from sagan.models import show_attend_tell
 from sagan.runs import checkpoint
-from sagan.tasks import Preview, Scalars
+from sagan.tasks import Preview, Scalars, require_usual_average
 from sagan.tasks.captioning import pictures
 from sagan.tasks.captioning.health import CaptionHealth
 from sagan.tasks.captioning.sampler import CaptionSampler
@@ -147,7 +147,10 @@ class CaptioningTask:
     def scorer(self, spec: ScoreSpec) -> CaptionScorer:
         return CaptionScorer(spec, self._config)
 
-    def load_sampler(self, workdir: Path, step: int) -> CaptionSampler:
+    def load_sampler(
+        self, workdir: Path, step: int, *, ema_sigma: float | None = None
+    ) -> CaptionSampler:
+        require_usual_average(self._config, ema_sigma)
         checkpoint.pick(workdir, step)  # checks that it is there, and whole
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         shapes = jax.tree.map(

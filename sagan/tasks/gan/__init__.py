@@ -75,7 +75,6 @@ class GanTask:
         self._config = config
         self._model: Any = config.model
         self._optim: Any = config.optim
-        self._ema_sigma: float | None = None  # none: the usual average
         train: Any = config.train
         self.batches_per_step = train.d_steps_per_g_step
         family = plugins.load("models", self._model.name, field="model.name")
@@ -138,10 +137,6 @@ class GanTask:
     def lasting(self, state: GanState) -> dict[str, Any]:
         return power_average.flat(state.extra.get(AVERAGES, {}))
 
-    def draw_with(self, ema_sigma: float) -> None:
-        """Makes checkpoints that are opened from now on draw with an average of another width."""
-        self._ema_sigma = ema_sigma
-
     def preview(self, variables: Any, step: int) -> Preview:
         config = self._config
         variables = inference.at_truncation(self._model, variables, 1.0)
@@ -167,12 +162,12 @@ class GanTask:
         size, classes = self._model.image_size, self._model.num_classes
         return ImageScorer(spec, config.data, size, classes, how_made)
 
-    def load_sampler(self, workdir: Path, step: int) -> Sampler:
+    def load_sampler(self, workdir: Path, step: int, *, ema_sigma: float | None = None) -> Sampler:
         checkpoint.pick(workdir, step)  # checks that it is there, and whole
         shapes = inference.abstract(self._model)
         variables, about = checkpoint.restore_sampler(workdir, step, shapes)
-        if self._ema_sigma is not None:
-            ema = power_average.rebuilt(workdir, step, self._ema_sigma)
+        if ema_sigma is not None:
+            ema = power_average.rebuilt(workdir, step, ema_sigma)
             place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             state = checkpoint.restore_state(workdir, step, place)["task"]
             variables = self.inference((ema, state["g"]["stats"]))

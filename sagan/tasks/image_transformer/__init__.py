@@ -30,7 +30,7 @@ from sagan.data.pipeline import Batch
 from sagan.evaluation import ScoreSpec
 from sagan.models import image_transformer
 from sagan.runs import checkpoint
-from sagan.tasks import Preview, Scalars
+from sagan.tasks import Preview, Scalars, require_usual_average
 from sagan.tasks.image_transformer import sheet
 from sagan.tasks.image_transformer.health import TransformerHealth
 from sagan.tasks.image_transformer.sampler import Sampler
@@ -137,7 +137,8 @@ class TransformerTask:
     def scorer(self, spec: ScoreSpec) -> TransformerScorer:
         return TransformerScorer(spec, self._config)
 
-    def load_sampler(self, workdir: Path, step: int) -> Sampler:
+    def load_sampler(self, workdir: Path, step: int, *, ema_sigma: float | None = None) -> Sampler:
+        require_usual_average(self._config, ema_sigma)
         checkpoint.pick(workdir, step)  # checks that it is there, and whole
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         params = jax.eval_shape(lambda: self.init([jax.random.key(0)])).params

@@ -11,7 +11,7 @@ from sagan.config import ConfigError
 from sagan.runs import lasting
 from sagan.runs.checkpoint import CheckpointError
 from sagan.tasks.gan import power_average
-from sagan.tasks.gan.power_average import combination, decay, exponent, overlap
+from sagan.tasks.gan.power_average import combination, exponent, overlap, rate
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,12 @@ def test_exponents_are_the_published_ones_and_have_the_width(width, power):
     assert np.sqrt(np.trapezoid(profile * (t - mean) ** 2, t)) == pytest.approx(width, rel=1e-4)
 
 
-def test_the_decay_is_the_published_one_and_forgets_the_first_weights():
-    assert float(decay(0.1, jnp.int32(99))) == pytest.approx(0.92332724, abs=1e-6)
-    assert float(decay(0.1, jnp.int32(0))) == 0
+def test_the_rate_is_the_published_one_and_exact_after_a_million_steps():
+    assert 1 - float(rate(0.1, jnp.int32(99))) == pytest.approx(0.92332724, abs=1e-6)
+    assert float(rate(0.1, jnp.int32(0))) == 1  # the first weights are forgotten
+    t = 3_000_001
+    expected = 1 - (1 - 1 / np.float64(t)) ** (exponent(0.05) + 1)
+    assert float(rate(0.05, jnp.int32(t - 1))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_overlaps_are_integrals():

@@ -27,14 +27,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The page of one run that has everything."""
+    """Writes the report of one run that has scores, samples and attention maps; returns its path."""
     workdir = write_run(tmp_path_factory.mktemp("page") / "run", scores={"fid64": 9.5})
     return report.write([workdir])
 
 
 @pytest.fixture
 def opened(browser, page):
-    """The page, freshly opened; afterwards nothing has gone wrong, and nothing has gone out."""
+    """Opens the page; after the test, requires that no error and no request happened."""
     browser.open(page)
     yield browser
     assert browser.errors == [] and browser.requests == [page.as_uri()]

@@ -7,12 +7,16 @@ _BISECTIONS = 60
 
 
 def sigma_of(matrix: np.ndarray, u: np.ndarray) -> float:
-    """Returns the sigma that one power iteration from u (out,) ends at."""
+    """Estimates a matrix's largest singular value by one power iteration.
+
+    Args:
+      u: the vector (out,) that the iteration starts from.
+    """
     return _norm(matrix @ _unit(matrix.T @ u))
 
 
 def converged_u(kernel: np.ndarray, iterations: int = 100) -> np.ndarray:
-    """Returns the vector u of a kernel (..., out) that power iteration ends at."""
+    """Returns the left singular vector (out,) of a kernel (..., out), by many power iterations."""
     matrix = kernel.reshape(-1, kernel.shape[-1]).T
     u = _unit(np.ones(len(matrix), np.float32))
     for _ in range(iterations):
@@ -21,11 +25,13 @@ def converged_u(kernel: np.ndarray, iterations: int = 100) -> np.ndarray:
 
 
 def turned_u(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Returns the u (C,) of a matrix (K, C) from which our iteration ends at the source's sigma.
+    """Returns a start vector (C,) for which our estimate of sigma equals the source's.
 
-    The source's iteration, from u (K,), ends at |W a| with a = W' u / |W' u|. Ours, from b, ends at
-    |W' c| with c = W b / |W b|, which is half an iteration further if b = a. Between a and a vector
-    that is worse there is one that ends at the same number.
+    Both projects estimate the largest singular value of W (K, C) by one power iteration, but start
+    on opposite sides of the matrix. The source starts from u (K,) and estimates |W a|, where
+    a = W' u / |W' u|. We start from a vector b (C,) and estimate |W' c|, where c = W b / |W b|.
+    With b = a our estimate is half an iteration ahead, so it is too large. With b equal to the
+    smallest singular vector it is too small. In between, bisection finds a b for which both agree.
     """
     better = _unit(matrix.T @ u)
     sigma = _norm(matrix @ better)
