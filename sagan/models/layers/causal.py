@@ -1,4 +1,4 @@
-"""Causal attention: each position of an image attends only to positions that come before it.
+"""Causal attention: each position of an image attends only to what is generated before it.
 
 Source: Image Transformer (arXiv:1802.05751), Section 3.3, and its code in tensor2tensor.
 """

@@ -27,7 +27,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """Writes the report of one run that has scores, samples and attention maps; returns its path."""
+    """Writes the report of a run that has scores, samples and attention maps; returns its path."""
     workdir = write_run(tmp_path_factory.mktemp("page") / "run", scores={"fid64": 9.5})
     return report.write([workdir])
 
