@@ -47,6 +47,10 @@ def matmuls(jaxpr: Any, *, loops: bool = True) -> float:
             total += _attention(equation)
         elif name == "cond":
             total += max(matmuls(branch, loops=loops) for branch in parts)
+        elif name == "pallas_call":
+            # A kernel runs its function at each point of its grid.
+            grid = equation.params["grid_mapping"].grid
+            total += math.prod(grid) * sum(matmuls(part, loops=loops) for part in parts)
         else:
             times = equation.params["length"] if name == "scan" and loops else 1
             total += times * sum(matmuls(part, loops=loops) for part in parts)
@@ -60,13 +64,9 @@ def _dot(equation: Any) -> float:
 
 
 def _attention(equation: Any) -> float:
-    """Counts cuDNN's attention: two matrix products forwards and five backwards.
-
-    The gradient's jaxpr calls the forward pass a second time, and XLA merges both calls. The two
-    products counted for that second call are therefore two of the five.
-    """
+    """Counts cuDNN's attention: two matrix products forwards and five backwards."""
     (b, t, n, width), s = equation.invars[0].aval.shape, equation.invars[1].aval.shape[1]
-    return (2 if "fwd" in equation.primitive.name else 3) * 2.0 * b * n * t * s * width
+    return (2 if "fwd" in equation.primitive.name else 5) * 2.0 * b * n * t * s * width
 
 
 def _convolution(equation: Any) -> float:

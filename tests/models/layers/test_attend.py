@@ -8,14 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas import tpu as pallas_tpu
 
-from sagan.models.layers import attend
+from sagan.models.layers import attend, chunked_attention, flash_attention
 from sagan.models.layers.attention import SelfAttention
 from sagan.parallel import flops
 from sagan.parallel.platform import Platform
 
 NVIDIA = Platform("gpu", "NVIDIA H100 80GB HBM3", "9.0")
-FLASH = functools.partial(attend.flash, implementation="xla")
+TPU = Platform("tpu", "TPU v5e", "")
+MEMORY_EFFICIENT = chunked_attention.memory_efficient
+PLAIN = functools.partial(flash_attention.cudnn, implementation="xla")
+FLASH = functools.partial(flash_attention.flash, kernel=PLAIN)
 
 
 @functools.cache
@@ -48,20 +52,20 @@ def _close(found, expected, atol=2e-5):
 @pytest.mark.parametrize("chunk_scores", [1, 100, 16 * 37, 1 << 20])
 def test_memory_efficient_equals_full(pooled, chunk_scores):
     """With chunks of one query, chunks that do not divide the map, and a single chunk."""
-    chunked = functools.partial(attend.memory_efficient, chunk_scores=chunk_scores)
+    chunked = functools.partial(MEMORY_EFFICIENT, chunk_scores=chunk_scores)
     maps = _maps(8, pooled)
     _close(_with_gradient(chunked, maps), _with_gradient(_form("full"), maps))
 
 
-def _penalty(attention):
+def _penalty(attention, maps=None):
     def gradient_norm(*maps):
         out = jax.grad(lambda *m: (attention(*m) ** 2).sum(), (0, 1, 2))(*maps)
         return sum((x**2).sum() for x in out)
 
-    return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*_maps(4))
+    return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*(maps or _maps(4)))
 
 
-@pytest.mark.parametrize("attention", [attend.memory_efficient, FLASH])
+@pytest.mark.parametrize("attention", [MEMORY_EFFICIENT, FLASH])
 def test_exact_forms_have_the_second_gradient_that_penalties_need(attention):
     _close(_penalty(attention), _penalty(_form("full")), atol=2e-3)
 
@@ -69,7 +73,7 @@ def test_exact_forms_have_the_second_gradient_that_penalties_need(attention):
 def test_gradients_of_chunks_are_added_in_float32():
     maps = [x.astype(jnp.bfloat16) for x in _maps(16)]
     # One query in each chunk: 256 terms, all positive.
-    chunked = functools.partial(attend.memory_efficient, chunk_scores=64)
+    chunked = functools.partial(MEMORY_EFFICIENT, chunk_scores=64)
 
     def by_value(attention, maps):
         return jax.jit(jax.grad(lambda v: attention(*maps[:2], v).sum()))(maps[2])
@@ -98,26 +102,63 @@ def test_flash_equals_full_and_gives_cudnn_widths_that_it_takes(pooled, channels
     } <= with_a_head
 
 
+CUDNN, PALLAS = flash_attention.cudnn, flash_attention.pallas
+
+
 @pytest.mark.parametrize(
-    ("platform", "dtype", "channels", "expected"),
+    ("platform", "dtype", "channels", "size", "expected"),
     [
-        (NVIDIA, jnp.bfloat16, 32, True),
-        (NVIDIA, jnp.float16, 128, True),
-        (NVIDIA, jnp.float32, 32, False),
-        (NVIDIA, jnp.bfloat16, 136, False),
-        (Platform("gpu", "", "12.0"), jnp.bfloat16, 32, True),
-        (Platform("gpu", "", "7.5"), jnp.bfloat16, 32, False),
-        (Platform("gpu", "", "gfx942"), jnp.bfloat16, 32, False),
-        (Platform("tpu", "", ""), jnp.bfloat16, 32, False),
-        (Platform("cpu", "", ""), jnp.bfloat16, 32, False),
+        (NVIDIA, jnp.bfloat16, 32, 8, CUDNN),
+        (NVIDIA, jnp.float16, 128, 8, CUDNN),
+        (NVIDIA, jnp.float32, 32, 8, None),
+        (NVIDIA, jnp.bfloat16, 136, 8, None),
+        (Platform("gpu", "", "12.0"), jnp.bfloat16, 32, 8, CUDNN),
+        (Platform("gpu", "", "7.5"), jnp.bfloat16, 32, 8, None),
+        (Platform("gpu", "", "gfx942"), jnp.bfloat16, 32, 8, None),
+        (TPU, jnp.bfloat16, 32, 32, PALLAS),
+        (TPU, jnp.float32, 136, 96, PALLAS),
+        (TPU, jnp.bfloat16, 32, 16, None),  # 64 keys
+        (TPU, jnp.bfloat16, 32, 40, None),  # 400 keys
+        (Platform("cpu", "", ""), jnp.bfloat16, 32, 32, None),
     ],
 )
-def test_where_cudnn_has_flash(platform, dtype, channels, expected):
-    assert attend.has_flash(channels, dtype, platform) is expected
-    if not expected:  # then it is computed in chunks
+def test_which_hardware_has_a_kernel_for_which_maps(platform, dtype, channels, size, expected):
+    shapes = (size, 8), (size // 2, 8), (size // 2, channels)
+    maps = [jax.ShapeDtypeStruct((2, n, n, c), dtype) for n, c in shapes]
+    assert flash_attention.kernel_for(*maps, platform) is expected
+    if not expected and size == 8:  # then it is computed in chunks
         maps = [x.astype(dtype) for x in _maps(8, True, (8, channels))]
         found = attend.gather("flash", 0, *maps, platform)
         np.testing.assert_array_equal(found, attend.gather("memory_efficient", 0, *maps))
+
+
+@pytest.mark.parametrize(("size", "pooled", "block"), [(16, False, 512), (32, True, 128)])
+def test_the_kernel_of_tpus_equals_full(monkeypatch, size, pooled, block):
+    """In Pallas' interpreter. In the second case, blocks are parts of the queries and keys."""
+    monkeypatch.setattr(flash_attention, "_BLOCK", block)
+    monkeypatch.setattr(flash_attention, "_WHOLE_KEYS", block)
+    maps = [x[:1] for x in _maps(size, pooled, (8, 24))]
+    on_tpu = functools.partial(attend.gather, "flash", 0, platform=TPU)
+    with pallas_tpu.force_tpu_interpret_mode():
+        found = _with_gradient(on_tpu, maps)
+    _close(found, _with_gradient(_form("full"), maps), atol=1e-4)
+
+
+def test_a_penalty_of_the_kernel_of_tpus_has_the_gradient_of_full():
+    maps = [x[:1] for x in _maps(16, False, (8, 8))]
+    with pallas_tpu.force_tpu_interpret_mode():
+        found = _penalty(functools.partial(attend.gather, "flash", 0, platform=TPU), maps)
+    _close(found, _penalty(_form("full"), maps), atol=2e-3)
+
+
+def test_the_arithmetic_of_the_kernel_of_tpus_is_counted():
+    maps = [jax.ShapeDtypeStruct((2, n, n, 16), "bfloat16") for n in (64, 32, 32)]
+    on_tpu = functools.partial(attend.gather, "flash", 0, platform=TPU)
+    product = 2 * 2 * 4096 * 1024 * 128  # the 16 channels are padded to 128
+    assert flops.matmuls(jax.make_jaxpr(on_tpu)(*maps)) == 2 * product
+    gradient = jax.grad(lambda *maps: on_tpu(*maps).astype(jnp.float32).sum(), (0, 1, 2))
+    # Backwards one kernel computes the gradients of keys and values, another that of the queries.
+    assert flops.matmuls(jax.make_jaxpr(gradient)(*maps)) == (2 + 4 + 3) * product
 
 
 @pytest.fixture
@@ -258,13 +299,17 @@ def test_an_unknown_form_is_refused():
     assert all(form in str(error.value) for form in attend.FORMS)
 
 
-def test_auto_is_full_below_64_px_and_memory_efficient_from_there_on():
+@pytest.mark.parametrize(
+    ("platform", "efficient"),
+    [(Platform("cpu", "", ""), "memory_efficient"), (NVIDIA, "memory_efficient"), (TPU, "flash")],
+)
+def test_auto_keeps_the_map_of_weights_below_64_px_only(platform, efficient):
     def program(form, size):
-        maps = [jax.ShapeDtypeStruct((1, n, n, 8), "float32") for n in (size, size // 2, size // 2)]
-        return str(jax.make_jaxpr(_form(form))(*maps))
+        maps = [jax.ShapeDtypeStruct((1, n, n, 8), "bfloat16") for n in (size, size // 2, size // 2)]
+        return str(jax.make_jaxpr(functools.partial(_form(form), platform=platform))(*maps))
 
-    assert program("auto", 32) == program("full", 32) != program("memory_efficient", 32)
-    assert program("auto", 64) == program("memory_efficient", 64) != program("full", 64)
+    assert program("auto", 32) == program("full", 32) != program(efficient, 32)
+    assert program("auto", 64) == program(efficient, 64) != program("full", 64)
 
 
 @pytest.mark.parametrize("variant", ["released", "paper"])
