@@ -2,13 +2,14 @@
 
 import argparse
 import importlib
+import os
 from typing import Any
 
-from sagan.config import presets
+from sagan.config import ConfigError, presets
 from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
 from sagan.files import places
-from sagan.launch import Launch, Plan, require_dns_label, show
+from sagan.launch import Launch, Plan, cost, require_dns_label, show
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
 
@@ -61,8 +62,27 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_for(args)
     if args.dry_run:
         print(show(plan), end="")
+        if plan.machine:
+            print(_prediction(args, plan.machine))
         return 0
     return plan.start(plan)
+
+
+def _prediction(args: argparse.Namespace, machine: str) -> str:
+    """Returns what one step of the training is predicted to take, as a comment."""
+    # Nothing runs on this machine. If it has an accelerator, it stays free.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from sagan.bench import traced
+
+    try:
+        (row,) = traced.predictions(launch_for(args).resolved, [cost.machine(machine)])
+    except ConfigError as error:
+        return f"\n# no prediction for {machine}: {error}"
+    found = ", ".join(f"{name} {value}" for name, value in row.items() if name != "machine")
+    return (
+        f"\n# predicted for {machine}, not measured: {found}\n"
+        f"# to compile the step for it here: sagan bench --compile-for {machine} …"
+    )
 
 
 def plan_for(args: argparse.Namespace) -> Plan:
