@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sagan import data, tasks
-from sagan.config import Config, ConfigError
+from sagan.config import Config
 from sagan.data import Source
 from sagan.data.pipeline import Feed, Pipeline
 from sagan.launch.cost import Machine, predict
@@ -98,8 +98,7 @@ def predictions(config: Config, machines: list[Machine]) -> list[dict[str, Any]]
 
     Raises: ConfigError as `trace`.
     """
-    step = trace(config, jax.local_devices()[:1], _COUNTED)
-    products, sums = flops.matmuls(step.traced.jaxpr), flops.messages(step.traced.jaxpr)
+    products, sums, images = _counted(config)
     rows = []
     for machine in machines:
         found = predict(machine, flops=products, messages=sums)
@@ -108,10 +107,18 @@ def predictions(config: Config, machines: list[Machine]) -> list[dict[str, Any]]
                 "machine": machine.name,
                 "chips": machine.devices,
                 "batch": config.train.batch_size,
-                "step ms": round(1e3 * found.seconds, 1),
-                "communication ms": round(1e3 * found.communication, 2),
-                "real images/s": round(step.num_images / found.seconds),
+                "step ms": float(f"{1e3 * found.seconds:.3g}"),
+                "communication ms": float(f"{1e3 * found.communication:.3g}"),
+                "real images/s": round(images / found.seconds),
                 "efficiency": f"{found.efficiency:.0%}",
             }
         )
     return rows
+
+
+@functools.lru_cache
+def _counted(config: Config) -> tuple[float, list[int], int]:
+    """Returns the FLOPs of a step over all devices, the bytes of its messages, and its images."""
+    step = trace(config, jax.local_devices()[:1], _COUNTED)
+    jaxpr = step.traced.jaxpr
+    return flops.matmuls(jaxpr), flops.messages(jaxpr), step.num_images

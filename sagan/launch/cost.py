@@ -56,7 +56,7 @@ class Torus(NamedTuple):
     def devices(self) -> int:
         return math.prod(self.shape)
 
-    def all_reduce(self, size: float) -> float:
+    def all_reduce(self, size: float | int) -> float:
         """Returns the seconds that summing `size` bytes over all chips takes."""
         axes = [(n, ring) for n, ring in zip(self.shape, self.closed, strict=True) if n > 1]
         if not axes:
@@ -85,7 +85,7 @@ class Nodes(NamedTuple):
     inside_seconds: float
     between_seconds: float
 
-    def all_reduce(self, size: float) -> float:
+    def all_reduce(self, size: float | int) -> float:
         """Returns the seconds that summing `size` bytes over all GPUs takes.
 
         The sum is reduced inside each node, then between nodes, and spread inside each node again.
@@ -154,9 +154,9 @@ def slice_of(generation: str, chips: int) -> str | None:
 
     None if there is none. Google's names count cores in v4 and v5p: v4-8 has 4 chips.
     """
-    sizes = {2: ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
-             3: ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")}  # fmt: skip
-    for size in sizes[_TPUS[generation][1]]:
+    two = "1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"
+    three = "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8"
+    for size in two if _TPUS[generation][1] == 2 else three:
         if math.prod(map(int, size.split("x"))) == chips:
             return f"{generation}:{size}"
     return None
@@ -189,7 +189,7 @@ class Prediction(NamedTuple):
         return self.math + self.communication
 
 
-def predict(machine: Machine, *, flops: float, messages: Sequence[float]) -> Prediction:
+def predict(machine: Machine, *, flops: float, messages: Sequence[float | int]) -> Prediction:
     """Predicts one step by the model that the top of this file describes.
 
     Args:

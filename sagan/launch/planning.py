@@ -1,15 +1,14 @@
-"""Makes the plan of a `sagan launch` command, and carries it out unless `--dry-run` is given."""
+"""Makes the plan of a `sagan launch` command."""
 
 import argparse
 import importlib
-import os
 from typing import Any
 
-from sagan.config import ConfigError, presets
+from sagan.config import presets
 from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
 from sagan.files import places
-from sagan.launch import Launch, Plan, cost, require_dns_label, show
+from sagan.launch import Launch, Plan, require_dns_label
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
 
@@ -49,44 +48,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Plans the launch that the arguments ask for, and starts it unless `--dry-run` is given.
-
-    Returns:
-      The training's exit code where the target waits for it (`local`, `tpu-vm`), otherwise that of
-      the submission.
-
-    Raises:
-      ConfigError: the config or an argument of the target is wrong. Nothing was started.
-    """
-    plan = plan_for(args)
-    if args.dry_run:
-        print(show(plan), end="")
-        if plan.machine:
-            print(_prediction(args, plan.machine))
-        return 0
-    return plan.start(plan)
-
-
-def _prediction(args: argparse.Namespace, machine: str) -> str:
-    """Returns what one step of the training is predicted to take, as a comment."""
-    # Nothing runs on this machine. If it has an accelerator, it stays free.
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    from sagan.bench import traced
-
-    try:
-        (row,) = traced.predictions(launch_for(args).resolved, [cost.machine(machine)])
-    except ConfigError as error:
-        return f"\n# no prediction for {machine}: {error}"
-    found = ", ".join(f"{name} {value}" for name, value in row.items() if name != "machine")
-    return (
-        f"\n# predicted for {machine}, not measured: {found}\n"
-        f"# to compile the step for it here: sagan bench --compile-for {machine} …"
-    )
-
-
 def plan_for(args: argparse.Namespace) -> Plan:
-    """Resolves the config and returns the plan of the target's module."""
+    """Resolves the config and returns the plan of the target's module.
+
+    Raises: ConfigError if the config or an argument of the target is wrong.
+    """
     return target(args.target).plan(launch_for(args), args)
 
 

@@ -26,9 +26,9 @@ class Chip(NamedTuple):
 
 
 # By JAX's `device_kind`. Source: the makers' data sheets, and for links and memory of TPUs
-# jax-ml.github.io/scaling-book/tpus. The link of a TPU v4 follows from cloud.google.com/tpu/docs/v4,
-# "all-reduce bandwidth per Pod 1.1 PB/s" over 4096 chips of 6 links. NVLink of an H100 is 900 GB/s,
-# half of it each way.
+# jax-ml.github.io/scaling-book/tpus. The link of a TPU v4 also follows from "all-reduce bandwidth
+# per Pod 1.1 PB/s" (cloud.google.com/tpu/docs/v4) over 4096 chips of 6 links. NVLink of an H100 is
+# 900 GB/s, half of it each way.
 _V5E = Chip(197e12, 45e9, 16 << 30, 0.81e12)
 _V5P = Chip(459e12, 90e9, 96 << 30, 2.8e12)
 _V6E = Chip(918e12, 90e9, 32 << 30, 1.6e12)

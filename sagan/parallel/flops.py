@@ -117,7 +117,9 @@ def messages(jaxpr: Any) -> list[int]:
         else:
             times = equation.params["length"] if name == "scan" else 1
             here = times * [size for part in parts for size in messages(part)]
-        waited = max((before.get(x, 0) for x in equation.invars if not hasattr(x, "val")), default=0)
+        waited = max(
+            (before.get(x, 0) for x in equation.invars if not hasattr(x, "val")), default=0
+        )
         found += [0] * (waited + len(here) - len(found))
         for place, size in enumerate(here, waited):
             found[place] += size

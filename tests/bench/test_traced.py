@@ -9,7 +9,7 @@ import pytest
 
 from sagan import cli, tasks
 from sagan.bench import traced
-from sagan.config import ConfigError, presets
+from sagan.config import presets
 from sagan.launch import cost
 from sagan.parallel import flops
 from sagan.parallel.platform import Platform
@@ -44,26 +44,20 @@ def test_the_messages_are_the_gradients_and_few_others():
         assert gradients < sum(flops.messages(step.traced.jaxpr)) < 1.1 * gradients
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", presets.preset_names())
-def test_every_preset_is_predicted(name):
+@pytest.mark.parametrize("name", ["digits_transformer", "captions", "cifar10_r3gan"])
+def test_presets_of_every_task_are_predicted(name):
     (row,) = traced.predictions(presets.load(name), [cost.h100(8)])
     assert row["step ms"] > 0 and row["chips"] == 8
 
 
 def test_a_larger_batch_is_more_efficient():
-    rows = [
-        traced.predictions(presets.load("debug", [*SMALL, f"train.batch_size={size}"]), [cost.h100(8)])
-        for size in (64, 4096)
-    ]
+    def predicted(size):
+        config = presets.load("debug", [*SMALL, f"train.batch_size={size}"])
+        return traced.predictions(config, [cost.h100(8)])
+
+    rows = [predicted(8), predicted(512)]
     small, large = (float(row["efficiency"].rstrip("%")) for (row,) in rows)
     assert small < large
-
-
-def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
-    config = presets.load("debug", [*SMALL, "train.batch_size=6", "train.accumulate_steps=4"])
-    with pytest.raises(ConfigError, match="batch_size=6"):
-        traced.predictions(config, [cost.h100(8)])
 
 
 def test_the_table_in_the_docs_is_what_the_command_prints(capsys):

@@ -71,9 +71,11 @@ def test_the_axes_of_whole_cubes_and_pods_are_rings():
     assert rings("v5e:4x4") == (False, False)
 
 
-@pytest.mark.parametrize("name", ["v4:4x4", "v5e:4x4x4", "v7:2x2", "v5e", "v5e:0x4", "h100:x", "h100:12"])
+@pytest.mark.parametrize(
+    "name", ["v4:4x4", "v5e:4x4x4", "v7:2x2", "v5e", "v5e:0x4", "h100:x", "h100:12"]
+)
 def test_a_machine_of_another_form_is_refused(name):
-    with pytest.raises(ConfigError, match=name.split(":")[0].removeprefix("h100") or "H100"):
+    with pytest.raises(ConfigError, match=r"12" if name == "h100:12" else name):
         cost.machine(name)
 
 

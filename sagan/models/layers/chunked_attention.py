@@ -1,7 +1,7 @@
-"""Attention over all positions: at once, with the whole map of weights, or in chunks of queries.
+"""Attention over all positions: with the whole map of weights, or in chunks of queries.
 
-Both compute the same function. Scores are not scaled. Scores, softmax and the sums of gradients over
-queries are computed in float32.
+Both compute the same function. Scores are not scaled. Scores, softmax and the sums of gradients
+over queries are computed in float32.
 """
 
 import jax
