@@ -53,7 +53,8 @@ def compile_for(name: str, config: Config) -> dict[str, Any]:
       kind in the program; `trace_seconds` and `compile_seconds`; and `predicted`: the seconds that
       arithmetic and memory traffic take at the chip's peak (`roofline_seconds` is the larger),
       and those of communication, by the model of `sagan/launch/cost.py`. A step on a real chip
-      takes longer than the prediction, because nothing reaches its peak.
+      takes longer than the prediction, because nothing reaches its peak. For GPUs XLA does not
+      count the traffic, which is None then.
 
     Raises:
       ConfigError: the name is unknown, the compiler is not installed, or the config cannot be
@@ -100,13 +101,14 @@ def _predicted(
     chip = target.chip
     assert chip.memory_bandwidth is not None
     products = arithmetic / chip.peak_flops
-    memory = (traffic or 0.0) / chip.memory_bandwidth
+    memory = None if traffic is None else traffic / chip.memory_bandwidth
     communication = sum(map(target.all_reduce, flops.messages(step.traced.jaxpr)))
-    seconds = max(products, memory) + communication
+    roofline = max(products, memory or 0.0)
+    seconds = roofline + communication
     return {
         "arithmetic_seconds": products,
         "memory_seconds": memory,
-        "roofline_seconds": max(products, memory),
+        "roofline_seconds": roofline,
         "communication_seconds": communication,
         "seconds_per_step": seconds,
         "images_per_second": step.num_images / seconds,

@@ -7,7 +7,6 @@ becomes one convolution of 4x4 taps with stride 2, which needs 16 products inste
 The layers' `platform` is the hardware to compute on; None: that of this process.
 """
 
-import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -21,8 +20,6 @@ from sagan.models.layers.broadcast import broadcast_parameter
 from sagan.models.layers.cpu_convolution import Products, multiplies_bfloat16
 from sagan.parallel import platform as hardware
 from sagan.parallel.platform import Platform
-
-_FEW_FEATURES = 4  # those of an image, and no map's
 
 
 class Conv(nn.Module):
@@ -102,22 +99,7 @@ def _convolve(x, kernel, platform):
         return x @ kernel[0, 0]
     if uses_products(platform):
         return Products.of(multiplies_bfloat16()).convolve(x, kernel)
-    if platform.backend == "tpu" and kernel.shape[-1] <= _FEW_FEATURES:
-        return _convolve_to_few(x, kernel)
     return _general(x, kernel)
-
-
-def _convolve_to_few(x, kernel):
-    """Convolves by one matrix product, which has an output for each tap, and sums of its shifts.
-
-    The kernel's gradient is then a matrix product too. XLA's compiler for TPUs needs minutes for
-    that gradient of an ordinary convolution with as few features as an image has.
-    """
-    size, (h, w) = kernel.shape[0], x.shape[1:3]
-    taps = jnp.einsum("bhwc,ijcf->bhwijf", x, kernel, preferred_element_type=jnp.float32)
-    taps = jnp.pad(taps, [(0, 0), *[(size // 2, size // 2)] * 2, *[(0, 0)] * 3])
-    places = itertools.product(range(size), repeat=2)
-    return sum(taps[:, i : i + h, j : j + w, i, j] for i, j in places).astype(x.dtype)
 
 
 def _upsample_convolve(x, kernel, platform):

@@ -122,7 +122,8 @@ def test_a_penalty_of_the_kernel_of_tpus_has_the_gradient_of_full():
     maps = [x[:1] for x in maps_of(16, False, (8, 8))]
     with pallas_tpu.force_tpu_interpret_mode():
         found = _penalty(functools.partial(attend.gather, "flash", 0, platform=TPU), maps)
-    require_close(found, _penalty(form_of("full"), maps), atol=2e-3)
+    # The gradients are as large as 400.
+    require_close(found, _penalty(form_of("full"), maps), atol=2e-2)
 
 
 def test_the_arithmetic_of_the_kernel_of_tpus_is_counted():

@@ -92,21 +92,6 @@ def test_gradients_are_the_adjoints(kind, shape, platform):
     np.testing.assert_allclose(np.vdot(grad_kernel, dkernel), along_kernel, atol=1e-4)
 
 
-def test_few_features_on_a_tpu_are_a_matrix_product():
-    (b, h, w, c), features = (2, 6, 5, 9), 3
-    x, kernel = setting((b, h, w, c), features)
-    layer = functools.partial(run, "conv", platform=Platform("tpu", "", ""))
-    np.testing.assert_allclose(layer(x, kernel), by_taps("conv", x, kernel), atol=5e-6)
-    gradient = jax.jit(jax.grad(lambda *given: (layer(*given) ** 2).sum(), (0, 1)))
-    assert "conv_general_dilated" not in str(jax.make_jaxpr(gradient)(x, kernel))
-    on_gpu = functools.partial(run, "conv", platform=PLATFORMS[1])
-    expected = jax.grad(lambda *given: (on_gpu(*given) ** 2).sum(), (0, 1))(x, kernel)
-    for ours, other in zip(gradient(x, kernel), expected, strict=True):
-        np.testing.assert_allclose(ours, other, atol=1e-5)
-    low = layer(x, kernel, dtype=jnp.bfloat16).astype(jnp.float32)
-    np.testing.assert_allclose(low, by_taps("conv", x, kernel), atol=0.02)
-
-
 @everywhere
 @pytest.mark.parametrize("shape", ["wide", "few_in"])
 def test_gradient_of_gradient_norms_matches_torch(shape, platform):
