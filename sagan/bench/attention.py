@@ -12,6 +12,7 @@ from sagan.bench import report
 from sagan.bench.timing import rate, say, spread, times
 from sagan.models.layers import attend
 from sagan.models.layers.attention import SelfAttention
+from sagan.models.layers.flash_attention import kernel_for
 from sagan.parallel import flops, platform
 
 SIZES = (16, 32, 64, 128)
@@ -29,7 +30,7 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
     rows = []
     for size in SIZES:
         full = None
-        for form in _forms(dtype):
+        for form in _forms(size, dtype):
             say(f"attention {form} at {size} px")
             row, gradients = _one(form, size, batch_size, dtype, repeats)
             full = gradients if form == "full" else full
@@ -46,10 +47,11 @@ def measure(*, batch_size: int, dtype: str, repeats: int) -> dict[str, Any]:
     }
 
 
-def _forms(dtype: str) -> list[str]:
+def _forms(size: int, dtype: str) -> list[str]:
     """Lists the forms that have an implementation of their own on these devices."""
-    flash = attend.has_flash(CHANNELS, jnp.dtype(dtype), platform.current())
-    return [form for form in attend.FORMS if form != "flash" or flash]
+    query, key = (jax.ShapeDtypeStruct((1, n, n, CHANNELS // 2), dtype) for n in (size, size // 2))
+    kernel = kernel_for(query, key, key, platform.current())
+    return [form for form in attend.FORMS if form != "flash" or kernel]
 
 
 def _difference(one: Any, other: Any) -> float:

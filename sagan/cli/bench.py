@@ -1,7 +1,9 @@
 """`sagan bench`: its arguments, and which of them go together. The work is in `sagan/bench/`."""
 
 import argparse
+import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ _OPTIONS: dict[str | None, tuple[str, ...]] = {
     "attention": ("batch_size", "repeats", "out", "json"),
     "sweep": ("repeats", "out", "json"),
     "rows": ("repeats", "json"),
+    "compile_for": ("json",),
+    "pods": ("json",),
     "beside": ("parts", "rounds", "repeats", "out", "json"),
     "against_cpu": ("json",),
     "against_float32": ("weights", "json"),
@@ -44,6 +48,15 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="time the training step with each loss, penalty, regulariser, augmentation and "
         "conditioning of GANs",
+    )
+    modes.add_argument(
+        "--compile-for",
+        metavar="MACHINE",
+        help="compile the training step for chips that are not here, such as v5e:4x4 or h100:8: "
+        "memory, collectives, and a prediction",
+    )
+    modes.add_argument(
+        "--pods", action="store_true", help="predict the training step on TPU slices and GPU nodes"
     )
     modes.add_argument(
         "--beside",
@@ -110,8 +123,14 @@ def _bench(args: argparse.Namespace) -> int:
     args.repeats = args.repeats or 5
     if mode is None:
         return _measure(args, configs, names, overrides)
-    if mode in ("attention", "sweep", "rows"):
-        measured = {"attention": _attention, "sweep": _sweep, "rows": _rows}
+    measured = {
+        "attention": _attention,
+        "sweep": _sweep,
+        "rows": _rows,
+        "compile_for": _compile_for,
+        "pods": _pods,
+    }
+    if mode in measured:
         return measured[mode](args, configs[0])
     words = [names[0], *overrides]
     if mode == "beside":
@@ -161,6 +180,29 @@ def _rows(args: argparse.Namespace, config: Any) -> int:
     from sagan.bench import report, rows
 
     report.show([rows.run(config, args.repeats)], as_json=args.json)
+    return 0
+
+
+def _compile_for(args: argparse.Namespace, config: Any) -> int:
+    # A TPU that is here is not needed, and may be in use.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from sagan.bench import absent, report
+
+    try:
+        found = absent.compile_for(args.compile_for, config)
+    except absent.DoesNotFit as error:
+        print(f"sagan: {config.name} does not fit on {args.compile_for}: {error}", file=sys.stderr)
+        return 1
+    report.show([found], as_json=args.json)
+    return 0
+
+
+def _pods(args: argparse.Namespace, config: Any) -> int:
+    from sagan.bench import report, traced
+    from sagan.launch import cost
+
+    rows = traced.predictions(config, [cost.machine(name) for name in cost.SHOWN])
+    report.show([{"config": config.name, "rows": rows}], as_json=args.json)
     return 0
 
 

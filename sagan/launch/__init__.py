@@ -56,12 +56,14 @@ class Plan(NamedTuple):
       commands: run in this order, after the files are written.
       start: carries out a plan (`submit`, or the target's own way); returns the exit status.
       notes: printed at the end.
+      machine: what the training runs on, as `cost.machine` takes it; None if that is not known.
     """
 
     files: Mapping[Path, str]
     commands: Sequence[Sequence[str]]
     start: Callable[["Plan"], int]
     notes: str = ""
+    machine: str | None = None
 
 
 def submit(plan: Plan) -> int:

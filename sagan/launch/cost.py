@@ -1,6 +1,6 @@
 """Predicts the time of a training step on TPU slices and GPU nodes. Imports no jax.
 
-`sagan/bench/pods.py` counts a preset's arithmetic and messages, and prints a table. The
+`sagan/bench/traced.py` counts the arithmetic and the messages of a config's training step. The
 predictions follow from a stated model and were not measured: use them to choose how many chips,
 and measure before relying on them.
 
@@ -24,34 +24,45 @@ efficiency of chips on small batches.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sagan.config import ConfigError
 from sagan.config.fields import require
 from sagan.parallel.chips import CHIPS, Chip
 
+H100 = "NVIDIA H100 80GB HBM3"
+# For chips on which no training was measured it is an assumption that they reach what this one did.
+ASSUMED_UTILISATION = CHIPS["NVIDIA H200"].utilisation
+
 
 class Torus(NamedTuple):
-    """A TPU slice: `shape` is its chips along each axis."""
+    """A TPU slice.
+
+    Attributes:
+      shape: its chips along each axis.
+      closed: whether each axis is a ring.
+      hop_seconds: latency of one hop between neighbours.
+    """
 
     name: str
     chip: Chip
     shape: tuple[int, ...]
-    hop_seconds: float
+    closed: tuple[bool, ...]
+    hop_seconds: float = 1e-6
 
     @property
     def devices(self) -> int:
         return math.prod(self.shape)
 
-    def all_reduce(self, size: float) -> float:
+    def all_reduce(self, size: float | int) -> float:
         """Returns the seconds that summing `size` bytes over all chips takes."""
-        # An axis is a closed ring only if the slice is made of whole 4x4x4 cubes.
-        closed = all(length % 4 == 0 for length in self.shape)
-        axes = [length for length in self.shape if length > 1]
+        axes = [(n, ring) for n, ring in zip(self.shape, self.closed, strict=True) if n > 1]
         if not axes:
             return 0.0
-        bandwidth = link_bytes(self.chip) * len(axes) * (2 if closed else 1)
-        hops = sum(length // 2 if closed else length - 1 for length in axes)
+        bandwidth = link_bytes(self.chip) * sum(2 if ring else 1 for _, ring in axes)
+        hops = sum(length // 2 if ring else length - 1 for length, ring in axes)
         n = self.devices
         return 2 * (n - 1) / n * size / bandwidth + 2 * hops * self.hop_seconds
 
@@ -74,7 +85,7 @@ class Nodes(NamedTuple):
     inside_seconds: float
     between_seconds: float
 
-    def all_reduce(self, size: float) -> float:
+    def all_reduce(self, size: float | int) -> float:
         """Returns the seconds that summing `size` bytes over all GPUs takes.
 
         The sum is reduced inside each node, then between nodes, and spread inside each node again.
@@ -89,23 +100,66 @@ class Nodes(NamedTuple):
         return transfer + latency + 2 * math.log2(m) * self.between_seconds
 
 
+Machine = Torus | Nodes
+
+# Generations of TPUs: JAX's name, and the number of axes of a slice.
+_TPUS = {"v4": ("TPU v4", 3), "v5e": ("TPU v5 lite", 2), "v5p": ("TPU v5p", 3),
+         "v6e": ("TPU v6 lite", 2)}  # fmt: skip
+# The machines of the table in docs/launching.md.
+SHOWN = ("v4:2x2x1", "v4:2x2x4", "v4:4x4x4", "v5e:2x4", "v5e:8x8", "v5e:16x16", "v5p:2x2x4",
+         "v6e:4x4", "h100:1", "h100:8", "h100:16", "h100:64")  # fmt: skip
+_FORMS = "v4:2x2x4, v5e:4x4, v5p:2x2x1, v6e:8x8, h100:8"
+
+
 def link_bytes(chip: Chip) -> float:
     require(chip.link_bytes is not None, f"{chip}: the speed of its links is not known")
     assert chip.link_bytes is not None
     return chip.link_bytes
 
 
-def tpu_v4(cores: int) -> Torus:
-    """Returns a v4 slice, which Google names by cores: v4-8 has 4 chips.
+def machine(name: str) -> Machine:
+    """Returns the machine of a name: a TPU slice by its shape, or a number of H100.
 
-    Source: the slices' shapes, cloud.google.com/tpu/docs/v4; about 1 us a hop,
-      jax-ml.github.io/scaling-book, "sharding".
+    Args:
+      name: such as `v5e:16x16`, `v4:2x2x4` or `h100:8`.
 
-    Raises: ConfigError for a size that is not in the table.
+    Raises: ConfigError for a name of another form.
     """
-    shapes = {8: (2, 2, 1), 16: (2, 2, 2), 32: (2, 2, 4), 64: (2, 4, 4), 128: (4, 4, 4)}
-    require(cores in shapes, f"v4-{cores}; allowed: {', '.join(f'v4-{c}' for c in shapes)}")
-    return Torus(f"v4-{cores}", CHIPS["TPU v4"], shapes[cores], 1e-6)
+    generation, _, size = name.partition(":")
+    if generation == "h100" and re.fullmatch(r"\d+", size):
+        return h100(int(size))
+    if generation in _TPUS and re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", size):
+        kind, axes = _TPUS[generation]
+        shape = tuple(map(int, size.split("x")))
+        require(len(shape) == axes, f"{name}; allowed: a slice with {axes} axes")
+        return Torus(name, CHIPS[kind], shape, _rings(shape))
+    raise ConfigError(f"{name!r} is no machine; allowed: such as {_FORMS}")
+
+
+def _rings(shape: tuple[int, ...]) -> tuple[bool, ...]:
+    """Returns which axes of a slice are closed.
+
+    With three axes, all are rings if the slice is made of whole cubes of 4x4x4 chips, else none.
+    With two axes, those of 16 chips are rings, which is a side of a whole pod.
+
+    Source: jax-ml.github.io/scaling-book/tpus, "TPU networking".
+    """
+    if len(shape) == 2:
+        return tuple(length == 16 for length in shape)
+    return (all(length % 4 == 0 for length in shape),) * 3
+
+
+def slice_of(generation: str, chips: int) -> str | None:
+    """Returns the name of the usual slice with so many chips, as compact as possible.
+
+    None if there is none. Google's names count cores in v4 and v5p: v4-8 has 4 chips.
+    """
+    two = "1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"
+    three = "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8"
+    for size in two if _TPUS[generation][1] == 2 else three:
+        if math.prod(map(int, size.split("x"))) == chips:
+            return f"{generation}:{size}"
+    return None
 
 
 def h100(count: int) -> Nodes:
@@ -120,8 +174,7 @@ def h100(count: int) -> Nodes:
     allowed = count >= 1 and (count < 8 or count % 8 == 0)
     require(allowed, f"{count} H100; allowed: 1 to 7, or a multiple of 8")
     inside = 0.52e-6 * (1.8 if count > 8 else 1.0)
-    chip = CHIPS["NVIDIA H100 80GB HBM3"]
-    return Nodes(f"{count} H100", chip, count, 8, 50e9, 4.4e-6, inside, 5.0e-6)
+    return Nodes(f"h100:{count}", CHIPS[H100], count, 8, 50e9, 4.4e-6, inside, 5.0e-6)
 
 
 class Prediction(NamedTuple):
@@ -131,17 +184,20 @@ class Prediction(NamedTuple):
     communication: float
     efficiency: float
 
+    @property
+    def seconds(self) -> float:
+        return self.math + self.communication
 
-def predict(
-    machine: Torus | Nodes, *, flops: float, messages: Sequence[float], utilisation: float
-) -> Prediction:
+
+def predict(machine: Machine, *, flops: float, messages: Sequence[float | int]) -> Prediction:
     """Predicts one step by the model that the top of this file describes.
 
     Args:
-      flops: FLOPs of one step, over all devices.
+      flops: FLOPs of the matrix products of one step, over all devices.
       messages: bytes of each all-reduce of a step.
-      utilisation: fraction of the chips' peak FLOP/s that the arithmetic reaches.
     """
+    utilisation = machine.chip.utilisation or ASSUMED_UTILISATION
+    assert utilisation is not None
     whole = flops / (machine.chip.peak_flops * utilisation)
     communication = sum(map(machine.all_reduce, messages))
     alone = whole / machine.devices

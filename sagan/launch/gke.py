@@ -30,6 +30,13 @@ _DIMENSIONS = {
     "tpu-v5-lite-podslice": 2,
     "tpu-v6e-slice": 2,
 }
+_GENERATIONS = {
+    "tpu-v4-podslice": "v4",
+    "tpu-v5p-slice": "v5p",
+    "tpu-v5-lite-podslice": "v5e",
+    "tpu-v6e-slice": "v6e",
+}
+_SMALLEST = "2x2x1"  # the default topology
 _CHIPS_PER_HOST = 4  # in every slice of several hosts
 
 HELP = "a JobSet on Google Kubernetes Engine: TPU slices or GPU nodes"
@@ -91,11 +98,20 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
         # Unlike `apply`, `create` refuses a job that exists, so a run is not launched twice.
         commands.append(["kubectl", "create", "-f", str(path)])
     notes = f"follow: kubectl logs -n {args.namespace} -f job/{launch.run_id}-trainer-0"
-    return Plan(files, commands, submit, notes)
+    return Plan(files, commands, submit, notes, _machine(args))
+
+
+def _machine(args: argparse.Namespace) -> str | None:
+    """Returns what the trainer runs on; None for joined slices and for GPUs other than H100."""
+    if args.accelerator in _GENERATIONS and args.slices == 1:
+        return f"{_GENERATIONS[args.accelerator]}:{args.topology or _SMALLEST}"
+    if "h100" in args.accelerator:
+        return f"h100:{args.nodes * args.gpus_per_node}"
+    return None
 
 
 def _tpu(launch: Launch, args: argparse.Namespace, common: dict) -> str:
-    topology = args.topology or "2x2x1"
+    topology = args.topology or _SMALLEST
     chips = slice_chips(args.accelerator, topology)
     hosts = hosts_per_slice(args.accelerator, topology)
     require(

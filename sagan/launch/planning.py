@@ -1,4 +1,4 @@
-"""Makes the plan of a `sagan launch` command, and carries it out unless `--dry-run` is given."""
+"""Makes the plan of a `sagan launch` command."""
 
 import argparse
 import importlib
@@ -8,7 +8,7 @@ from sagan.config import presets
 from sagan.config.arguments import not_negative, positive
 from sagan.config.fields import require
 from sagan.files import places
-from sagan.launch import Launch, Plan, require_dns_label, show
+from sagan.launch import Launch, Plan, require_dns_label
 
 TARGETS = ("local", "slurm", "gke", "tpu-vm", "sky")
 
@@ -48,25 +48,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Plans the launch that the arguments ask for, and starts it unless `--dry-run` is given.
-
-    Returns:
-      The training's exit code where the target waits for it (`local`, `tpu-vm`), otherwise that of
-      the submission.
-
-    Raises:
-      ConfigError: the config or an argument of the target is wrong. Nothing was started.
-    """
-    plan = plan_for(args)
-    if args.dry_run:
-        print(show(plan), end="")
-        return 0
-    return plan.start(plan)
-
-
 def plan_for(args: argparse.Namespace) -> Plan:
-    """Resolves the config and returns the plan of the target's module."""
+    """Resolves the config and returns the plan of the target's module.
+
+    Raises: ConfigError if the config or an argument of the target is wrong.
+    """
     return target(args.target).plan(launch_for(args), args)
 
 

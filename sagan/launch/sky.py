@@ -75,4 +75,6 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
             },
         )
     commands = [["sky", "jobs", "launch", "--yes", "--detach-run", str(path)] for path in files]
-    return Plan(files, commands, submit)
+    on_h100 = match[1].lower() == "h100"
+    machine = f"h100:{args.nodes * int(match[2] or 1)}" if on_h100 else None
+    return Plan(files, commands, submit, machine=machine)

@@ -12,6 +12,7 @@ from sagan.launch import (
     Launch,
     Plan,
     add_image,
+    cost,
     render,
     require_even_batches,
     require_plain_path,
@@ -19,13 +20,14 @@ from sagan.launch import (
     travelling_arguments,
 )
 
-# For each prefix of a type: what its number counts per chip (of v4 and v5p: two cores), and the
-# runtime. Source: cloud.google.com/tpu/docs/runtimes and the pages of each generation.
+# For each prefix of a type: what its number counts per chip (of v4 and v5p: two cores), the
+# runtime, and the generation. Source: cloud.google.com/tpu/docs/runtimes and the pages of each
+# generation.
 _TYPES = {
-    "v4-": (2, "tpu-ubuntu2204-base"),
-    "v5p-": (2, "v2-alpha-tpuv5"),
-    "v5litepod-": (1, "v2-alpha-tpuv5-lite"),
-    "v6e-": (1, "v2-alpha-tpuv6e"),
+    "v4-": (2, "tpu-ubuntu2204-base", "v4"),
+    "v5p-": (2, "v2-alpha-tpuv5", "v5p"),
+    "v5litepod-": (1, "v2-alpha-tpuv5-lite", "v5e"),
+    "v6e-": (1, "v2-alpha-tpuv6e", "v6e"),
 }
 
 HELP = "TPU VMs through queued resources, created again when preempted"
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     """Returns a plan with two scripts, and a command that watches until the training ends."""
-    chips, runtime = accelerator(args.accelerator_type)
+    chips, runtime, generation = accelerator(args.accelerator_type)
     require_even_batches(launch, chips)
     for name in ("image", "nfs", "zone"):
         require_plain_path(getattr(args, name), f"--{name}")
@@ -86,18 +88,19 @@ def plan(launch: Launch, args: argparse.Namespace) -> Plan:
     )
     folder = Path("runs") / launch.run_id / "launch"
     files = {folder / "startup.sh": startup, folder / "watch.sh": watch}
-    return Plan(files, [["bash", str(folder / "watch.sh")]], submit)
+    machine = cost.slice_of(generation, chips)
+    return Plan(files, [["bash", str(folder / "watch.sh")]], submit, machine=machine)
 
 
-def accelerator(kind: str) -> tuple[int, str]:
-    """Returns the number of chips and the runtime version of an accelerator type.
+def accelerator(kind: str) -> tuple[int, str, str]:
+    """Returns the number of chips, the runtime version and the generation of an accelerator type.
 
     Raises: ConfigError if the type is unknown.
     """
-    for prefix, (units, runtime) in _TYPES.items():
+    for prefix, (units, runtime, generation) in _TYPES.items():
         match = re.fullmatch(re.escape(prefix) + r"(\d+)", kind)
         if match and int(match[1]) >= units:
-            return int(match[1]) // units, runtime
+            return int(match[1]) // units, runtime, generation
     known = ", ".join(f"{prefix}N" for prefix in _TYPES)
     require(False, f"--accelerator-type {kind}; allowed: {known}")
     raise AssertionError

@@ -4,6 +4,9 @@ Code whose choices depend on the hardware takes a `Platform` as an argument, so 
 pass another one.
 """
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
@@ -23,8 +26,23 @@ class Platform(NamedTuple):
     compute_capability: str
 
 
+_assumed: ContextVar[Platform | None] = ContextVar("assumed", default=None)
+
+
 def current() -> Platform:
-    """Returns the platform of this process's first device."""
+    """Returns the platform of this process's first device, or the one that is assumed."""
+    if assumed := _assumed.get():
+        return assumed
     device = jax.local_devices()[0]
     capability = getattr(device, "compute_capability", "")
     return Platform(device.platform, device.device_kind, str(capability))
+
+
+@contextlib.contextmanager
+def assume(platform: Platform) -> Iterator[None]:
+    """Makes `current` return another platform, so as to trace a program for absent hardware."""
+    token = _assumed.set(platform)
+    try:
+        yield
+    finally:
+        _assumed.reset(token)

@@ -90,3 +90,22 @@ def test_a_strided_and_a_dilated_convolution():
 def test_the_share_of_the_peak_of_a_known_and_an_unknown_chip():
     assert chips.share_of_peak(494.7e12, "NVIDIA H200") == 0.5
     assert chips.share_of_peak(1e12, "abacus") is None
+
+
+def test_messages_that_wait_for_each_other_are_listed_one_after_another():
+    def program(x, y):
+        first, second = jax.lax.psum(x, "data"), jax.lax.psum(y, "data")  # 4 and 12 bytes
+        third = jax.lax.psum(y * first, "data")  # 12 bytes, after the first
+
+        def body(carry, _):
+            return jax.lax.psum(carry, "data"), None
+
+        return jax.lax.scan(body, third + second, None, length=2)[0]
+
+    devices = jax.make_mesh((1,), ("data",))
+    whole = jax.sharding.PartitionSpec()
+    mapped = jax.shard_map(
+        program, mesh=devices, in_specs=(whole, whole), out_specs=whole, check_vma=False
+    )
+    jaxpr = jax.make_jaxpr(mapped)(jnp.float32(1), jnp.ones(3))
+    assert flops.messages(jaxpr) == [16, 12, 12, 12]

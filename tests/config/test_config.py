@@ -198,8 +198,9 @@ def test_json_that_is_no_config(text, fact):
 def test_the_page_of_config_fields_is_current():
     from tools import write_config_docs
 
-    assert write_config_docs.FILE.read_text() == write_config_docs.text()
-    assert all(key in write_config_docs.text() for key, _ in as_json.leaves(Config()))
+    text = write_config_docs.text()
+    assert write_config_docs.FILE.read_text() == text
+    assert all(key in text for key, _ in as_json.leaves(Config()))
 
 
 @pytest.fixture

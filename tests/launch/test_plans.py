@@ -46,8 +46,23 @@ def test_dry_run_prints_every_file_and_command_and_does_nothing(
         assert f"# file {path}\n{text}" in out
     for command in wanted.commands:
         assert f"# command\n{shlex.join(command)}\n" in out
-    assert "train.steps=9" in out
+    assert ("# predicted for" in out) is (wanted.machine is not None)
     assert list(here.iterdir()) == []
+
+
+def test_the_machine_that_a_prediction_is_for(plan):
+    found = {name: plan(*words, "big_one").machine for name, words in TARGETS.items()}
+    assert found == {
+        "local": None,
+        "slurm": None,
+        "gke-tpu": "v4:2x2x4",
+        "gke-gpu": "h100:16",
+        "tpu-vm": "v4:2x2x4",
+        "sky": "h100:8",
+    }
+    assert plan("gke", *IMAGE, "--topology", "2x2x4", "--slices", "2", "big_one").machine is None
+    other = [*TARGETS["tpu-vm"], "--accelerator-type", "v5litepod-16"]
+    assert plan(*other, "big_one").machine == "v5e:4x4"
 
 
 @each_target

@@ -41,9 +41,9 @@ class AttentionConfig(GanConfig):
     # "released": as in the authors' code, keys and values are pooled; "paper": as in their paper.
     attention_variant: Literal["released", "paper"] = "released"
     # How attention is computed. "full", "memory_efficient" and "flash" give the same result: at
-    # once, in chunks, or in one kernel of cuDNN's (where it cannot, in chunks). "auto": "full" on
-    # maps smaller than 64 x 64, else "memory_efficient". "local_1d" and "local_2d" look only at
-    # nearby positions.
+    # once, in chunks, or in one kernel of TPUs or cuDNN (where there is none, in chunks). "auto":
+    # "full" on maps smaller than 64 x 64; on others "flash" on TPUs, else "memory_efficient".
+    # "local_1d" and "local_2d" look only at nearby positions.
     attention_form: Literal["auto", "full", "memory_efficient", "flash", "local_1d", "local_2d"] = (
         "auto"
     )

@@ -1,81 +1,59 @@
-"""The forms of attention, compared with full attention and with a mask written as a loop."""
+"""The exact forms of attention, compared with full attention."""
 
 import functools
-import itertools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas import tpu as pallas_tpu
+from support.attending import form_of, maps_of, require_close, with_gradient
 
-from sagan.models.layers import attend
+from sagan.models.layers import attend, chunked_attention, flash_attention
 from sagan.models.layers.attention import SelfAttention
 from sagan.parallel import flops
 from sagan.parallel.platform import Platform
 
 NVIDIA = Platform("gpu", "NVIDIA H100 80GB HBM3", "9.0")
-FLASH = functools.partial(attend.flash, implementation="xla")
-
-
-@functools.cache
-def _maps(size, pooled=True, channels=(3, 5)):
-    side = size // 2 if pooled else size
-    shapes = ((size, channels[0]), (side, channels[0]), (side, channels[1]))
-    keys = jax.random.split(jax.random.key(0), 3)
-    return [jax.random.normal(k, (2, n, n, c)) for k, (n, c) in zip(keys, shapes, strict=True)]
-
-
-def _form(form, block=0):
-    return functools.partial(attend.gather, form, block)
-
-
-def _with_gradient(attention, maps):
-    def loss(*maps):
-        out = attention(*maps)
-        return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
-
-    gradients, out = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*maps)
-    return [out, *gradients]
-
-
-def _close(found, expected, atol=2e-5):
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, atol=atol)
+TPU = Platform("tpu", "TPU v5e", "")
+MEMORY_EFFICIENT = chunked_attention.memory_efficient
+PLAIN = functools.partial(flash_attention.cudnn, implementation="xla")
+FLASH = functools.partial(flash_attention.flash, kernel=PLAIN)
 
 
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("chunk_scores", [1, 100, 16 * 37, 1 << 20])
 def test_memory_efficient_equals_full(pooled, chunk_scores):
     """With chunks of one query, chunks that do not divide the map, and a single chunk."""
-    chunked = functools.partial(attend.memory_efficient, chunk_scores=chunk_scores)
-    maps = _maps(8, pooled)
-    _close(_with_gradient(chunked, maps), _with_gradient(_form("full"), maps))
+    chunked = functools.partial(MEMORY_EFFICIENT, chunk_scores=chunk_scores)
+    maps = maps_of(8, pooled)
+    require_close(with_gradient(chunked, maps), with_gradient(form_of("full"), maps))
 
 
-def _penalty(attention):
+def _penalty(attention, maps=None):
     def gradient_norm(*maps):
         out = jax.grad(lambda *m: (attention(*m) ** 2).sum(), (0, 1, 2))(*maps)
         return sum((x**2).sum() for x in out)
 
-    return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*_maps(4))
+    return jax.jit(jax.grad(gradient_norm, (0, 1, 2)))(*(maps or maps_of(4)))
 
 
-@pytest.mark.parametrize("attention", [attend.memory_efficient, FLASH])
+@pytest.mark.parametrize("attention", [MEMORY_EFFICIENT, FLASH])
 def test_exact_forms_have_the_second_gradient_that_penalties_need(attention):
-    _close(_penalty(attention), _penalty(_form("full")), atol=2e-3)
+    require_close(_penalty(attention), _penalty(form_of("full")), atol=2e-3)
 
 
 def test_gradients_of_chunks_are_added_in_float32():
-    maps = [x.astype(jnp.bfloat16) for x in _maps(16)]
+    maps = [x.astype(jnp.bfloat16) for x in maps_of(16)]
     # One query in each chunk: 256 terms, all positive.
-    chunked = functools.partial(attend.memory_efficient, chunk_scores=64)
+    chunked = functools.partial(MEMORY_EFFICIENT, chunk_scores=64)
 
     def by_value(attention, maps):
         return jax.jit(jax.grad(lambda v: attention(*maps[:2], v).sum()))(maps[2])
 
     found = by_value(chunked, maps)
-    exact = by_value(_form("full"), [x.astype(jnp.float32) for x in maps])
+    exact = by_value(form_of("full"), [x.astype(jnp.float32) for x in maps])
     assert found.dtype == jnp.bfloat16
     assert float(jnp.abs(found / exact - 1).max()) < 0.006  # half a unit of bfloat16: 0.004
 
@@ -89,8 +67,8 @@ def _shapes(function, *maps):
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize(("channels", "width"), [((3, 5), 8), ((8, 32), 32), ((17, 16), 24)])
 def test_flash_equals_full_and_gives_cudnn_widths_that_it_takes(pooled, channels, width):
-    maps = _maps(8, pooled, channels)
-    _close(_with_gradient(FLASH, maps), _with_gradient(_form("full"), maps), atol=1e-4)
+    maps = maps_of(8, pooled, channels)
+    require_close(with_gradient(FLASH, maps), with_gradient(form_of("full"), maps), atol=1e-4)
     with_a_head = {shape for shape in _shapes(FLASH, *maps) if shape[2:3] == (1,)}
     assert {
         (2, 64, 1, width),
@@ -98,26 +76,64 @@ def test_flash_equals_full_and_gives_cudnn_widths_that_it_takes(pooled, channels
     } <= with_a_head
 
 
+CUDNN, PALLAS = flash_attention.cudnn, flash_attention.pallas
+
+
 @pytest.mark.parametrize(
-    ("platform", "dtype", "channels", "expected"),
+    ("platform", "dtype", "channels", "size", "expected"),
     [
-        (NVIDIA, jnp.bfloat16, 32, True),
-        (NVIDIA, jnp.float16, 128, True),
-        (NVIDIA, jnp.float32, 32, False),
-        (NVIDIA, jnp.bfloat16, 136, False),
-        (Platform("gpu", "", "12.0"), jnp.bfloat16, 32, True),
-        (Platform("gpu", "", "7.5"), jnp.bfloat16, 32, False),
-        (Platform("gpu", "", "gfx942"), jnp.bfloat16, 32, False),
-        (Platform("tpu", "", ""), jnp.bfloat16, 32, False),
-        (Platform("cpu", "", ""), jnp.bfloat16, 32, False),
+        (NVIDIA, jnp.bfloat16, 32, 8, CUDNN),
+        (NVIDIA, jnp.float16, 128, 8, CUDNN),
+        (NVIDIA, jnp.float32, 32, 8, None),
+        (NVIDIA, jnp.bfloat16, 136, 8, None),
+        (Platform("gpu", "", "12.0"), jnp.bfloat16, 32, 8, CUDNN),
+        (Platform("gpu", "", "7.5"), jnp.bfloat16, 32, 8, None),
+        (Platform("gpu", "", "gfx942"), jnp.bfloat16, 32, 8, None),
+        (TPU, jnp.bfloat16, 32, 32, PALLAS),
+        (TPU, jnp.float32, 136, 96, PALLAS),
+        (TPU, jnp.bfloat16, 32, 16, None),  # 64 keys
+        (TPU, jnp.bfloat16, 32, 40, None),  # 400 keys
+        (Platform("cpu", "", ""), jnp.bfloat16, 32, 32, None),
     ],
 )
-def test_where_cudnn_has_flash(platform, dtype, channels, expected):
-    assert attend.has_flash(channels, dtype, platform) is expected
-    if not expected:  # then it is computed in chunks
-        maps = [x.astype(dtype) for x in _maps(8, True, (8, channels))]
+def test_which_hardware_has_a_kernel_for_which_maps(platform, dtype, channels, size, expected):
+    shapes = (size, 8), (size // 2, 8), (size // 2, channels)
+    maps = [jax.ShapeDtypeStruct((2, n, n, c), dtype) for n, c in shapes]
+    assert flash_attention.kernel_for(*maps, platform) is expected
+    if not expected and size == 8:  # then it is computed in chunks
+        maps = [x.astype(dtype) for x in maps_of(8, True, (8, channels))]
         found = attend.gather("flash", 0, *maps, platform)
         np.testing.assert_array_equal(found, attend.gather("memory_efficient", 0, *maps))
+
+
+@pytest.mark.parametrize(("size", "pooled", "block"), [(16, False, 512), (32, True, 128)])
+def test_the_kernel_of_tpus_equals_full(monkeypatch, size, pooled, block):
+    """In Pallas' interpreter. In the second case, blocks are parts of the queries and keys."""
+    monkeypatch.setattr(flash_attention, "_BLOCK", block)
+    monkeypatch.setattr(flash_attention, "_WHOLE_KEYS", block)
+    maps = [x[:1] for x in maps_of(size, pooled, (8, 24))]
+    on_tpu = functools.partial(attend.gather, "flash", 0, platform=TPU)
+    with pallas_tpu.force_tpu_interpret_mode():
+        found = with_gradient(on_tpu, maps)
+    require_close(found, with_gradient(form_of("full"), maps), atol=1e-4)
+
+
+def test_a_penalty_of_the_kernel_of_tpus_has_the_gradient_of_full():
+    maps = [x[:1] for x in maps_of(16, False, (8, 8))]
+    with pallas_tpu.force_tpu_interpret_mode():
+        found = _penalty(functools.partial(attend.gather, "flash", 0, platform=TPU), maps)
+    # The gradients are as large as 400.
+    require_close(found, _penalty(form_of("full"), maps), atol=2e-2)
+
+
+def test_the_arithmetic_of_the_kernel_of_tpus_is_counted():
+    maps = [jax.ShapeDtypeStruct((2, n, n, 16), "bfloat16") for n in (64, 32, 32)]
+    on_tpu = functools.partial(attend.gather, "flash", 0, platform=TPU)
+    product = 2 * 2 * 4096 * 1024 * 128  # the 16 channels are padded to 128
+    assert flops.matmuls(jax.make_jaxpr(on_tpu)(*maps)) == 2 * product
+    gradient = jax.grad(lambda *maps: on_tpu(*maps).astype(jnp.float32).sum(), (0, 1, 2))
+    # Backwards one kernel computes the gradients of keys and values, another that of the queries.
+    assert flops.matmuls(jax.make_jaxpr(gradient)(*maps)) == (2 + 4 + 3) * product
 
 
 @pytest.fixture
@@ -130,7 +146,7 @@ def cudnn_by_name(monkeypatch):
 
 
 def test_flash_calls_cudnn_and_its_arithmetic_is_counted(cudnn_by_name):
-    maps = [x.astype(jnp.bfloat16) for x in _maps(8, True, (8, 32))]
+    maps = [x.astype(jnp.bfloat16) for x in maps_of(8, True, (8, 32))]
 
     def loss(*maps):
         return (attend.gather("flash", 0, *maps, NVIDIA).astype(jnp.float32) ** 2).sum()
@@ -164,107 +180,25 @@ def test_memory_grows_with_the_image_not_with_its_square():
         assert found[1] < 8 * found[0]
 
 
-def _sees(form, block, size, pooled, query, key):
-    """Returns whether a query looks at a key, from the description of the local forms."""
-    (row, column), (key_row, key_column) = query, key
-    step = 2 if pooled else 1
-    if form == "local_1d":
-        length, side = block**2, size // step
-        if length >= size**2:
-            return True
-        each = length // step**2  # keys of a block
-        first = (row * size + column) // length * each - each // 2
-        return first <= key_row * side + key_column < first + 2 * each
-    if block >= size:
-        return True
-    each = block // step
-    return all(
-        (at // block) * each - each // 2 <= there < (at // block) * each + each + each // 2
-        for at, there in ((row, key_row), (column, key_column))
-    )
-
-
-def _by_mask(form, block, maps):
-    query, key, value = (np.asarray(x, np.float64) for x in maps)
-    size, side = query.shape[1], key.shape[1]
-    out = np.zeros((*query.shape[:3], value.shape[-1]))
-    seen = np.zeros((size * size, side * side), bool)
-    for row, column in itertools.product(range(size), repeat=2):
-        keys = [
-            k
-            for k in itertools.product(range(side), repeat=2)
-            if _sees(form, block, size, size != side, (row, column), k)
-        ]
-        seen[row * size + column, [r * side + c for r, c in keys]] = True
-        at = tuple(np.array(keys).T)
-        scores = np.einsum("bc,bkc->bk", query[:, row, column], key[:, *at])
-        weights = np.exp(scores - scores.max(1, keepdims=True))
-        weights /= weights.sum(1, keepdims=True)
-        out[:, row, column] = np.einsum("bk,bkc->bc", weights, value[:, *at])
-    return out, seen
-
-
-CASES = [
-    ("local_1d", 4, 8, True),
-    ("local_1d", 8, 16, True),
-    ("local_1d", 2, 8, False),
-    ("local_1d", 4, 8, False),
-    ("local_2d", 4, 8, True),
-    ("local_2d", 4, 16, True),
-    ("local_2d", 2, 8, False),
-    ("local_2d", 8, 8, True),
-]
-
-
-@pytest.mark.parametrize(("form", "block", "size", "pooled"), CASES)
-def test_local_forms_look_at_the_keys_that_they_should(form, block, size, pooled):
-    maps = _maps(size, pooled)
-    expected, seen = _by_mask(form, block, maps)
-    np.testing.assert_allclose(attend.gather(form, block, *maps), expected, atol=1e-5)
-    out, weights = attend.gather_with_map(form, block, *maps)
-    np.testing.assert_allclose(out, expected, atol=1e-5)
-    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(np.asarray(weights) > 0, np.broadcast_to(seen, weights.shape))
-
-
-@pytest.mark.parametrize("form", ["local_1d", "local_2d"])
-@pytest.mark.parametrize("pooled", [True, False])
-def test_a_block_that_covers_everything_is_full_attention(form, pooled):
-    maps = _maps(8, pooled)
-    expected = _with_gradient(_form("full"), maps)
-    for block in (8, 16, 30):
-        _close(_with_gradient(_form(form, block), maps), expected)
-
-
-@pytest.mark.parametrize(
-    ("form", "block", "size", "pooled", "text"),
-    [
-        ("local_2d", 6, 16, True, "6.*16 x 16.*4"),
-        ("local_2d", 3, 16, False, "3.*16 x 16.*2"),
-        ("local_2d", 12, 16, True, "12.*16 x 16"),
-        ("local_1d", 12, 16, True, "12.*16 x 16"),
-        ("local_1d", 4, 16, True, "4.*16 x 16.*32"),
-        ("local_1d", 0, 16, True, "0.*16 x 16.*4"),
-    ],
-)
-def test_blocks_that_do_not_fit_are_refused(form, block, size, pooled, text):
-    with pytest.raises(ValueError, match=text):
-        attend.gather(form, block, *_maps(size, pooled))
-
-
 def test_an_unknown_form_is_refused():
     with pytest.raises(ValueError, match="dense") as error:
-        attend.gather("dense", 4, *_maps(4))
+        attend.gather("dense", 4, *maps_of(4))
     assert all(form in str(error.value) for form in attend.FORMS)
 
 
-def test_auto_is_full_below_64_px_and_memory_efficient_from_there_on():
+@pytest.mark.parametrize(
+    ("platform", "efficient"),
+    [(Platform("cpu", "", ""), "memory_efficient"), (NVIDIA, "memory_efficient"), (TPU, "flash")],
+)
+def test_auto_keeps_the_map_of_weights_below_64_px_only(platform, efficient):
     def program(form, size):
-        maps = [jax.ShapeDtypeStruct((1, n, n, 8), "float32") for n in (size, size // 2, size // 2)]
-        return str(jax.make_jaxpr(_form(form))(*maps))
+        maps = [
+            jax.ShapeDtypeStruct((1, n, n, 8), "bfloat16") for n in (size, size // 2, size // 2)
+        ]
+        return str(jax.make_jaxpr(functools.partial(form_of(form), platform=platform))(*maps))
 
-    assert program("auto", 32) == program("full", 32) != program("memory_efficient", 32)
-    assert program("auto", 64) == program("memory_efficient", 64) != program("full", 64)
+    assert program("auto", 32) == program("full", 32) != program(efficient, 32)
+    assert program("auto", 64) == program(efficient, 64) != program("full", 64)
 
 
 @pytest.mark.parametrize("variant", ["released", "paper"])
