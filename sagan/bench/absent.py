@@ -117,7 +117,8 @@ def _predicted(
 
 def _compile(lowered: Any) -> Any:
     # A program from the cache would say nothing about the time that compiling takes.
-    cached = jax.config.jax_enable_compilation_cache
+    options: Any = jax.config
+    cached = options.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         return lowered.compile()
