@@ -68,14 +68,14 @@ def compile_for(name: str, config: Config) -> dict[str, Any]:
         "model.attention_form=flash with --compile-for h100: cuDNN must be asked, and it is not "
         "here; allowed: auto, full, memory_efficient, local_1d, local_2d",
     )
-    devices, hardware = _devices(target)
+    devices, hardware = devices_of(target)
     say(f"tracing {config.name} for {name}")
     begin = time.perf_counter()
     step = traced.trace(config, devices, hardware)
     lowered = step.traced.lower()
     traced_at = time.perf_counter()
     say(f"compiling {config.name} for {name}")
-    compiled = _compile(lowered)
+    compiled = compile_afresh(lowered)
     done_at = time.perf_counter()
     jaxpr = step.traced.jaxpr
     arithmetic = flops.of_compiled(compiled, jaxpr, hardware) or flops.matmuls(jaxpr)
@@ -115,8 +115,11 @@ def _predicted(
     }
 
 
-def _compile(lowered: Any) -> Any:
-    # A program from the cache would say nothing about the time that compiling takes.
+def compile_afresh(lowered: Any) -> Any:
+    """Compiles a program without the cache, which cannot return programs for absent devices.
+
+    Raises: DoesNotFit if it needs more memory than a chip has.
+    """
     options: Any = jax.config
     cached = options.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
@@ -130,8 +133,11 @@ def _compile(lowered: Any) -> Any:
         jax.config.update("jax_enable_compilation_cache", cached)
 
 
-def _devices(target: Machine) -> tuple[list[Any], Platform]:
-    """Returns the devices of a machine, which cannot run anything, and their kind."""
+def devices_of(target: Machine) -> tuple[list[Any], Platform]:
+    """Returns the devices of a machine, which cannot run anything, and their kind.
+
+    Raises: ConfigError if the compiler is not installed or does not know the machine.
+    """
     from jax.experimental import topologies
 
     # libtpu asks nobody which TPU this is, and does not lock the one that may be here.

@@ -40,7 +40,7 @@ def test_attention_of_64_px_moves_less_memory_in_the_kernel_of_tpus(libtpu):
     from sagan.launch.cost import machine
     from sagan.models.layers import attend
 
-    devices, hardware = absent._devices(machine("v5e:2x2"))
+    devices, hardware = absent.devices_of(machine("v5e:2x2"))
     on = jax.sharding.SingleDeviceSharding(devices[0])
     shapes = (64, 16), (32, 16), (32, 64)
     maps = [jax.ShapeDtypeStruct((16, n, n, c), "bfloat16", sharding=on) for n, c in shapes]
@@ -50,7 +50,7 @@ def test_attention_of_64_px_moves_less_memory_in_the_kernel_of_tpus(libtpu):
             out = attend.gather(form, 0, *maps, hardware)
             return (out.astype(jnp.float32) ** 2).sum()
 
-        return jax.jit(jax.grad(loss, (0, 1, 2))).lower(*maps).compile()
+        return absent.compile_afresh(jax.jit(jax.grad(loss, (0, 1, 2))).lower(*maps))
 
     full, flash, auto = map(program, ("full", "flash", "auto"))
     moved = [p.cost_analysis()["bytes accessed"] for p in (full, flash, auto)]
