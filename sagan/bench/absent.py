@@ -18,6 +18,7 @@ from sagan.config import Config, ConfigError
 from sagan.config.fields import require
 from sagan.launch.cost import H100, Machine, Nodes, Torus, machine
 from sagan.parallel import flops
+from sagan.parallel.chips import CHIPS
 from sagan.parallel.platform import Platform
 
 # A GPU is described to XLA by what the data sheet and cudaGetDeviceProperties say of it.
@@ -134,7 +135,9 @@ def compile_afresh(lowered: Any) -> Any:
 
 
 def devices_of(target: Machine) -> tuple[list[Any], Platform]:
-    """Returns the devices of a machine, which cannot run anything, and their kind.
+    """Returns device objects that stand for a machine, and its platform.
+
+    Programs can be compiled for these devices, but not run.
 
     Raises: ConfigError if the compiler is not installed or does not know the machine.
     """
@@ -146,7 +149,7 @@ def devices_of(target: Machine) -> tuple[list[Any], Platform]:
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         if isinstance(target, Torus):
-            described = topologies.get_topology_desc(target.name, "tpu")
+            described = topologies.get_topology_desc(target.name, "tpu", **_options(target))
         else:
             described = topologies.get_topology_desc(
                 "", "cuda", target_config=_H100, topology=_partitions(target)
@@ -165,6 +168,16 @@ def devices_of(target: Machine) -> tuple[list[Any], Platform]:
     if isinstance(target, Torus):
         return devices, Platform("tpu", devices[0].device_kind, "")
     return devices, Platform("gpu", H100, "9.0")
+
+
+def _options(target: Torus) -> dict[str, Any]:
+    """Returns what libtpu must be told about a slice beside its name."""
+    options: dict[str, Any] = {}
+    if target.chip is CHIPS["TPU v4"]:
+        options["chip_config_name"] = "megacore"  # the two cores of a chip are one device
+    if target.devices == 1:
+        options["chips_per_host_bounds"] = [1, 1, 1]  # libtpu assumes hosts of four chips
+    return options
 
 
 def _partitions(target: Nodes) -> str:

@@ -20,7 +20,7 @@ from sagan.data.pipeline import Feed, Pipeline
 from sagan.models.layers import spectral
 from sagan.parallel.devices import Devices
 from sagan.parallel.platform import Platform, current
-from sagan.tasks.gan import GanTask, generate, players
+from sagan.tasks.gan import generate, players
 from sagan.tasks.gan.game import When
 from sagan.training import dispatch
 from sagan.training import state as run_state
@@ -208,21 +208,6 @@ def words_with_data(words: Sequence[str]) -> list[str]:
         return list(words)
     classes = "none" if config.model.num_classes is None else "data"
     return [*words, "data.name=synthetic", "data.dir=none", f"model.num_classes={classes}"]
-
-
-def sizes(config: Config) -> tuple[Any, Any, dict[str, Any]]:
-    """Returns both networks with the shapes of their variables, without computing any.
-
-    Returns: generator, discriminator, and `{"g": variables, "d": variables}`.
-    """
-    task: Any = tasks.build(config)
-    assert isinstance(task, GanTask)
-    state = jax.eval_shape(lambda: run_state.init(task, config.seed)).task
-    g, d = (
-        {"params": player.params, "batch_stats": player.stats["batch_stats"]}
-        for player in (state.g, state.d)
-    )
-    return task.gan.networks.generator, task.gan.networks.discriminator, {"g": g, "d": d}
 
 
 def _start() -> When:

@@ -55,7 +55,7 @@ def trace(config: Config, absent: list[Any], hardware: Platform) -> Step:
         devices = Devices("shard_map", absent)
         require_divisible(config, devices)
         task = tasks.build(config, devices.count)
-        # What the pipeline of one host would feed, as shapes on the devices that are not there.
+        # Only the shapes of what a pipeline feeds are used, so one device of this machine will do.
         feed = Feed.of(config, task.batches_per_step)
         pipeline = Pipeline(feed, source, Devices(devices=jax.local_devices()[:1]))
         mesh = Mesh(np.array(absent), (AXIS,), axis_types=(AxisType.Auto,))

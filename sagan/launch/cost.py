@@ -33,7 +33,7 @@ from sagan.config.fields import require
 from sagan.parallel.chips import CHIPS, Chip
 
 H100 = "NVIDIA H100 80GB HBM3"
-# For chips on which no training was measured it is an assumption that they reach what this one did.
+# No training has been measured on the other chips. They are assumed to reach the same fraction.
 ASSUMED_UTILISATION = CHIPS["NVIDIA H200"].utilisation
 
 
@@ -150,10 +150,7 @@ def _rings(shape: tuple[int, ...]) -> tuple[bool, ...]:
 
 
 def slice_of(generation: str, chips: int) -> str | None:
-    """Returns the name of the usual slice with so many chips, as compact as possible.
-
-    None if there is none. Google's names count cores in v4 and v5p: v4-8 has 4 chips.
-    """
+    """Returns the name of the most compact slice with so many chips; None if there is none."""
     two = "1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"
     three = "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8"
     for size in two if _TPUS[generation][1] == 2 else three:

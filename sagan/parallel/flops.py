@@ -66,7 +66,7 @@ def matmuls(jaxpr: Any, *, loops: bool = True) -> float:
         elif name == "cond":
             total += max(matmuls(branch, loops=loops) for branch in parts)
         elif name == "pallas_call":
-            # A kernel runs its function at each point of its grid.
+            # A Pallas kernel runs its function once for each point of its grid.
             grid = equation.params["grid_mapping"].grid
             total += math.prod(grid) * sum(matmuls(part, loops=loops) for part in parts)
         else:
@@ -82,7 +82,10 @@ def _dot(equation: Any) -> float:
 
 
 def _attention(equation: Any) -> float:
-    """Counts cuDNN's attention: two matrix products forwards and five backwards."""
+    """Returns the FLOPs of one call of cuDNN's attention.
+
+    Its forward pass has two matrix products, and its backward pass five.
+    """
     (b, t, n, width), s = equation.invars[0].aval.shape, equation.invars[1].aval.shape[1]
     return (2 if "fwd" in equation.primitive.name else 5) * 2.0 * b * n * t * s * width
 

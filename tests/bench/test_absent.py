@@ -8,6 +8,8 @@ import pytest
 
 from sagan.bench import absent
 from sagan.config import ConfigError, presets
+from sagan.launch import cost
+from sagan.parallel.chips import CHIPS
 
 SMALL = ["data.name=synthetic", "model.num_classes=4"]
 
@@ -37,10 +39,9 @@ def test_attention_of_64_px_moves_less_memory_in_the_kernel_of_tpus(libtpu):
     import jax
     import jax.numpy as jnp
 
-    from sagan.launch.cost import machine
     from sagan.models.layers import attend
 
-    devices, hardware = absent.devices_of(machine("v5e:2x2"))
+    devices, hardware = absent.devices_of(cost.machine("v5e:2x2"))
     on = jax.sharding.SingleDeviceSharding(devices[0])
     shapes = (64, 16), (32, 16), (32, 64)
     maps = [jax.ShapeDtypeStruct((16, n, n, c), "bfloat16", sharding=on) for n, c in shapes]
@@ -66,6 +67,16 @@ def test_what_no_compiler_knows_is_refused():
         absent.compile_for("v9:2x2", config)
     with pytest.raises(ConfigError, match="flash"):
         absent.compile_for("h100:1", presets.load("debug", [*SMALL, "model.attention_form=flash"]))
+
+
+@pytest.mark.parametrize(
+    "name", ["v4:2x2x1", "v4:4x4x4", "v5e:1x1", "v5e:16x16", "v5p:2x2x4", "v6e:4x4"]
+)
+def test_a_device_is_a_chip_of_the_machine(libtpu, name):
+    target = cost.machine(name)
+    devices, hardware = absent.devices_of(target)
+    assert len(devices) == target.devices
+    assert CHIPS[hardware.device_kind] == target.chip
 
 
 def test_a_shape_that_libtpu_does_not_know_is_refused(libtpu):
