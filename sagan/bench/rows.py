@@ -1,11 +1,12 @@
 """Measures what each row of the tables of GANs costs per training step, beside the config alone."""
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from sagan.bench import measure
-from sagan.bench.setup import open_data
-from sagan.bench.timing import say
+from sagan.bench.setup import Setup, open_data
+from sagan.bench.timing import quartiles, say, turns
+from sagan.bench.training import Step
 from sagan.config import Config, ConfigError, presets
 from sagan.config.fields import require
 
@@ -50,23 +51,42 @@ def configs(base: Config) -> Iterator[tuple[str, Config]]:
 
 
 def run(base: Config, repeats: int) -> dict[str, Any]:
-    """Times the training step of each row.
+    """Times the training step of each row, in turns with the step of the config alone.
+
+    Machines become slower and faster while this runs, so each row is compared with the config alone
+    as it is at that moment.
+
+    Args:
+      repeats: how many pairs of steps are timed for each row.
 
     Returns:
-      A description of the run, and `rows`: for each row its override, speed and times, and
-      `relative`, its time over that of the config alone.
+      A description of the run, and `rows`: for each row its override, the seconds of a step, of a
+      compilation, `relative` and `relative_quartiles`, the median and the quartiles over the pairs
+      of its time divided by that of the config alone, and `relative_flops`, its arithmetic divided
+      by that of the config alone (None where it cannot be counted).
     """
-    rows: list[dict[str, Any]] = []
-    found: dict[str, Any] = {}
-    for text, config in configs(base):
-        say(text or "the config alone")
-        found = measure.measure(config, repeats=repeats, parts=("train",))
-        train = found["train"]
-        seconds = train["seconds_per_step"]
-        first = rows[0]["seconds_per_step"] if rows else seconds
-        rows.append(
-            {"row": text or "alone", "relative": round(seconds / first, 2)}
-            | {key: train[key] for key in ("seconds_per_step", "compile_seconds")}
-        )
-    head = ("config", "devices", "data", "dtype")
-    return {key: found[key] for key in head} | {"rows": rows}
+    found = configs(base)
+    _, config = next(found)
+    setup = Setup(config)
+    alone = Step(setup, setup.create())
+    rows = [_row("alone", alone, alone, repeats)]
+    for text, config in found:
+        say(text)
+        other = Setup(config)
+        rows.append(_row(text, Step(other, other.create()), alone, repeats))
+    about = setup.describe()
+    return {key: about[key] for key in ("config", "devices", "data", "dtype")} | {"rows": rows}
+
+
+def _row(text: str, step: Step, alone: Step, repeats: int) -> dict[str, Any]:
+    ours, theirs = turns(step, alone, repeats, "training in turns")
+    low, middle, high = quartiles([a / b for a, b in zip(ours, theirs, strict=True)])
+    flops = [x.figures.get("flops_per_device") for x in (step, alone)]
+    return {
+        "row": text,
+        "relative": round(middle, 2),
+        "relative_quartiles": [round(low, 2), round(high, 2)],
+        "relative_flops": round(flops[0] / flops[1], 2) if all(flops) else None,
+        "seconds_per_step": statistics.median(ours) / step.setup.steps,
+        "compile_seconds": step.figures["compile_seconds"],
+    }

@@ -31,6 +31,26 @@ def times(call: Callable[[], Any], repeats: int, what: str, *, warm: bool = True
     return found
 
 
+def turns(
+    ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int, what: str
+) -> tuple[list[float], list[float]]:
+    """Returns the seconds of `repeats` calls of each, made in turns, after one that is not timed.
+
+    Every second pair begins with `theirs`, so that neither has an advantage.
+    """
+    ours(), theirs()
+    progress = Progress(what, repeats, unit="pairs")
+    found: tuple[list[float], list[float]] = [], []
+    for number in range(repeats):
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            begin = time.perf_counter()
+            (ours, theirs)[which]()
+            found[which].append(time.perf_counter() - begin)
+        progress.update(number + 1)
+    progress.close()
+    return found
+
+
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     """Returns the median, the quartiles, the least and the greatest of some times."""
     low, _, high = quartiles(seconds)

@@ -16,6 +16,26 @@ from sagan.parallel.platform import Platform
 _TRACED_DISPATCHES = 5
 
 
+class Step:
+    """The program that training runs, compiled. A call runs one dispatch and waits for its end.
+
+    Attributes:
+      figures: seconds of the compilation, and the program's arithmetic and memory.
+      state: the state after the last call. The arrays of the states before are reused (donated).
+    """
+
+    def __init__(self, setup: Setup, state: Any):
+        self.program = setup.compile(setup.dispatch())
+        say(f"compiling the training step of {setup.config.name}")
+        self.figures = _compile(self.program, state, setup, next(setup.batches))
+        self.setup, self.state = setup, state
+
+    def __call__(self) -> None:
+        batch = next(self.setup.batches)
+        self.state, scalars = self.program(self.state, self.setup.pipeline.data, batch)
+        jax.block_until_ready((self.state, scalars))
+
+
 def whole(
     setup: Setup, state: Any, repeats: int, trace: Path | None = None
 ) -> tuple[dict[str, Any], Any]:
@@ -27,19 +47,10 @@ def whole(
 
     Returns: figures, and the state after the last step.
     """
-    program = setup.compile(setup.dispatch())
-    batch = next(setup.batches)
-    say(f"compiling the training step of {setup.config.name}")
-    found = _compile(program, state, setup, batch)
-    carried = [state]
-
-    def step() -> None:
-        carried[0], scalars = program(carried[0], setup.pipeline.data, next(setup.batches))
-        jax.block_until_ready((carried[0], scalars))
-
+    step = Step(setup, state)
     say("running the training step")
     seconds = times(step, repeats, "training")
-    found |= spread(seconds) | rate(setup.images_per_dispatch, seconds)
+    found = step.figures | spread(seconds) | rate(setup.images_per_dispatch, seconds)
     found["seconds_per_step"] = found["seconds_median"] / setup.steps
     if found.get("flops_per_device"):
         speed = found["flops_per_device"] / found["seconds_median"]
@@ -54,9 +65,9 @@ def whole(
         found["peak_bytes_in_use"] = memory["peak_bytes_in_use"]
     if trace is not None:
         found["trace"] = str(trace)
-        carried[0] = _trace(setup, program, carried[0], trace)
+        step.state = _trace(setup, step.program, step.state, trace)
         found |= idle.of_trace(trace)
-    return found, carried[0]
+    return found, step.state
 
 
 def _compile(program: Any, state: Any, setup: Setup, batch: Any) -> dict[str, Any]:

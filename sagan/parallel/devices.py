@@ -226,4 +226,4 @@ def _options_to_run_once(backend: str) -> dict[str, bool | int]:
     """Returns options with which XLA:CPU compiles quickly, for a program that runs once."""
     if backend != "cpu":
         return {}
-    return {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
+    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import dense_pair
+from support import dense_pair, processes
 
 from sagan import data
 from sagan.bench import children, start
@@ -75,7 +75,7 @@ def test_a_benchmark_that_is_told_to_stop_ends_its_children(how, tmp_path):
         f"beside.run = lambda *_, **__: children.run([sys.executable, '-c', {inner!r}])\n"
         "cli.main(['bench', 'debug', '--beside', 'other'])"
     )
-    process = subprocess.Popen([sys.executable, "-c", outer])
+    process = processes.Process([sys.executable, "-c", outer])
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()):
         assert time.monotonic() < deadline

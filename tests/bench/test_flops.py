@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from support.tiny import CONFIG
+from support.tiny import DENSE
 
 from sagan.bench.setup import Setup
 from sagan.config import replace
@@ -38,7 +38,7 @@ def test_a_loop_counts_as_often_as_it_runs():
 
 def test_a_dispatch_of_two_steps_counts_twice_one_step():
     """All but the estimates of singular values, which are logged once per dispatch."""
-    config = replace(CONFIG, train={"d_steps_per_g_step": 2, "batch_size": 4})
+    config = replace(DENSE, train={"d_steps_per_g_step": 2, "batch_size": 64})
     setup = Setup(config)
     state, program = setup.create(), setup.compile(setup.dispatch())
     batch = next(setup.batches)

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from sagan import cli
-from sagan.bench import against_cpu, attention, beside, measure, precision, report, rows, sweep
+from sagan.bench import (
+    against_cpu,
+    attention,
+    beside,
+    measure,
+    precision,
+    report,
+    sweep,
+)
 from sagan.config import ConfigError, presets
 
 TINY = ["debug", "model.g_channels=4", "model.d_channels=8", "train.batch_size=8"]
@@ -202,24 +210,6 @@ def test_forms_of_attention_are_measured_and_drawn(monkeypatch, tmp_path, capsys
     apart = [row.get("difference_from_full") for row in found[:4]]
     assert apart[0] == 0 and apart[1] < 1e-5 and apart[2:] == [None, None]
     assert path.stat().st_size > 5000
-
-
-def test_rows_are_compared_with_the_config_alone(monkeypatch):
-    def measured(config, *, repeats, parts):
-        seconds = 0.5 + (config.train.augment != ()) + 2 * len(config.train.penalties)
-        head = {"config": "debug", "devices": "1", "data": "x", "dtype": "float32"}
-        return head | {"train": {"seconds_per_step": seconds, "compile_seconds": 1.0}}
-
-    monkeypatch.setattr(measure, "measure", measured)
-    words = ["data.name=synthetic", "model.num_classes=data", "train.loss=rpgan"]
-    found = rows.run(presets.load("debug", words), 1)["rows"]
-    relative = {row["row"]: row["relative"] for row in found}
-    assert found[0]["row"] == "alone" and relative["alone"] == 1
-    assert relative["train.penalties=r1=1"] == 5 and relative["train.augment=color"] == 3
-    assert "train.regularisers=topk=0.5" not in relative  # does not go with this loss
-    for task in ("captions", "digits_transformer"):
-        with pytest.raises(ConfigError, match="task="):
-            rows.run(presets.load(task), 1)
 
 
 def test_a_sweep_measures_every_value(monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from sagan.training import state
 
 GPU = Platform("gpu", "NVIDIA H200", "9.0")
 SMALL = ["data.name=synthetic", "model.num_classes=4"]
+DENSE = [*SMALL, "model.name=support.dense_pair"]  # which are traced soonest
 
 
 def _trace(name, *overrides):
@@ -52,7 +53,8 @@ def test_presets_of_every_task_are_predicted(name):
 
 def test_a_larger_batch_is_more_efficient():
     def predicted(size):
-        config = presets.load("debug", [*SMALL, f"train.batch_size={size}"])
+        wide = ["model.g_channels=4096", "model.d_channels=4096"]  # or messages are all there is
+        config = presets.load("debug", [*DENSE, *wide, f"train.batch_size={size}"])
         return traced.predictions(config, [cost.h100(8)])
 
     rows = [predicted(8), predicted(512)]
@@ -71,6 +73,6 @@ def test_the_table_in_the_docs_is_what_the_command_prints(capsys):
 
 
 def test_as_json_the_table_has_a_row_for_each_machine(capsys):
-    assert cli.main(["bench", "--pods", "debug", *SMALL, "--json"]) == 0
+    assert cli.main(["bench", "--pods", "debug", *DENSE, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["machine"] for row in found["rows"]] == list(cost.SHOWN)

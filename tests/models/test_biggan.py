@@ -109,6 +109,7 @@ def test_a_chunk_of_the_latents_conditions_one_block_alone():
     network = biggan.build(config).generator
     z = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8)), jnp.float32)
 
+    @jax.jit
     def block1(z):
         _, found = network.apply(
             variables, z, None, train=False, capture_intermediates=True, mutable="intermediates"

@@ -90,7 +90,7 @@ def test_the_network_is_the_one_described(form):
 def test_bfloat16_is_close_and_keeps_its_parameters():
     found, _, variables, tokens = made("local_1d")
     half = image_transformer.build(config("local_1d", dtype="bfloat16"))
-    results = half.apply(variables, tokens, jnp.int32(1))
+    results = jax.jit(half.apply)(variables, tokens, jnp.int32(1))
     expected, _ = numpy_network("local_1d", found, variables["params"], np.asarray(tokens), 1)
     assert results.dtype == jnp.float32 and not np.allclose(results, expected, atol=1e-3)
     np.testing.assert_allclose(results, expected, atol=0.1)

@@ -1,11 +1,11 @@
 """Arrays that one process sends to all arrive bit for bit."""
 
 import socket
-import subprocess
 import sys
 import textwrap
 
 import numpy as np
+from support import processes
 
 from sagan.parallel import arrays
 
@@ -31,10 +31,7 @@ def test_two_processes_get_the_same_bits():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         program = textwrap.dedent(PROGRAM.format(port=free.getsockname()[1]))
-    running = [
-        subprocess.Popen([sys.executable, "-c", program, str(i)], stderr=subprocess.PIPE, text=True)
-        for i in range(2)
-    ]
+    running = [processes.Process([sys.executable, "-c", program, str(i)]) for i in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
 

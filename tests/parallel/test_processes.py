@@ -9,16 +9,17 @@ import sys
 import time
 
 import pytest
+from support import processes as started
 
 from sagan.parallel import processes
 
 VALUE = {"step": 0.1 + 0.2, "lost": None, "sizes": [1, [2.5e-300]], "ready": True, "inf": math.inf}
 
 
-def run_python(code, **variables):
+def run_python(code):
     return subprocess.Popen(
         [sys.executable, "-c", code],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **variables},
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,8 +45,9 @@ def test_all_processes_get_the_values_of_the_first_in_order():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    job = {"SAGAN_COORDINATOR": address, "SAGAN_NUM_PROCESSES": "2", "SAGAN_INIT_TIMEOUT": "60"}
-    running = [run_python(code, **job, SAGAN_PROCESS_ID=str(number)) for number in range(2)]
+    jobs = [started.job(address, 2, i) | {"SAGAN_INIT_TIMEOUT": "60"} for i in range(2)]
+    command = [sys.executable, "-c", code]
+    running = [started.Process(command, {**os.environ, **job}) for job in jobs]
     ended = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0, 0], ended
     for out, _ in ended:  # Gloo writes lines of its own, before and after

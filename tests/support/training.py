@@ -39,6 +39,10 @@ class Training:
         """Returns the first state."""
         return self.devices.create(self._init)
 
+    def abstract(self):
+        """Returns the shapes and types of the first state; nothing is compiled."""
+        return self.devices.abstract(self._init)
+
     def play(self, dispatches):
         """Runs (first step, number of steps) after one another.
 

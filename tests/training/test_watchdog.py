@@ -1,10 +1,10 @@
 """What the watchdog takes for a hang, and what not."""
 
-import subprocess
 import sys
 import textwrap
 
 import pytest
+from support import processes
 
 HEAD = """
     import ctypes, pathlib, sys, time
@@ -17,12 +17,7 @@ HEAD = """
 
 def run(tmp_path, body):
     program = textwrap.dedent(HEAD) + textwrap.dedent(body)
-    return subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return processes.run([sys.executable, "-c", program, str(tmp_path)], timeout=120)
 
 
 @pytest.mark.parametrize("hang", ["time.sleep(60)", "ctypes.CDLL(None).sleep(60)"])
@@ -43,7 +38,7 @@ def test_a_hang_ends_with_stacks(tmp_path, hang):
 
 def test_a_hang_that_holds_pythons_lock_ends_too(tmp_path):
     body = """
-    with Watchdog(folder, 1, 0, activity, backstop_seconds=1):
+    with Watchdog(folder, 2, 0, activity, backstop_seconds=1):
         time.sleep(0.3)
         ctypes.PyDLL(None).sleep(60)
     """

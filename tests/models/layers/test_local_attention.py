@@ -1,7 +1,9 @@
 """The local forms of attention, compared with a mask written as a loop."""
 
+import functools
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from support.attending import form_of, maps_of, require_close, with_gradient
@@ -65,8 +67,11 @@ CASES = [
 def test_local_forms_look_at_the_keys_that_they_should(form, block, size, pooled):
     maps = maps_of(size, pooled)
     expected, seen = _by_mask(form, block, maps)
-    np.testing.assert_allclose(attend.gather(form, block, *maps), expected, atol=1e-5)
-    out, weights = attend.gather_with_map(form, block, *maps)
+    gather, gather_with_map = (
+        jax.jit(functools.partial(f, form, block)) for f in (attend.gather, attend.gather_with_map)
+    )
+    np.testing.assert_allclose(gather(*maps), expected, atol=1e-5)
+    out, weights = gather_with_map(*maps)
     np.testing.assert_allclose(out, expected, atol=1e-5)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(np.asarray(weights) > 0, np.broadcast_to(seen, weights.shape))

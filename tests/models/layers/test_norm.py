@@ -82,7 +82,8 @@ def test_evaluation_uses_the_stored_statistics():
 def test_two_devices_equal_one_on_the_whole_batch(groups):
     x = _x(8)
     whole, split = NORM(None), NORM(None, axis_name="data", axis_index_groups=groups)
-    variables = whole.init(jax.random.key(0), x, None, train=True)
+    init = jax.jit(lambda x: whole.init(jax.random.key(0), x, None, train=True))
+    variables = init(x)
 
     def value_and_gradient(layer, x):
         def loss(x):
@@ -99,10 +100,11 @@ def test_two_devices_equal_one_on_the_whole_batch(groups):
         out_specs=P("data"),
         check_vma=False,
     )
+    alone = jax.jit(functools.partial(value_and_gradient, whole))
     if groups is None:
-        expected = value_and_gradient(whole, x)
+        expected = alone(x)
     else:  # each device by itself
-        halves = [value_and_gradient(whole, half) for half in jnp.split(x, 2)]
+        halves = [alone(half) for half in jnp.split(x, 2)]
         expected = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *halves)
-    for ours, theirs in zip(program(x), expected, strict=True):
+    for ours, theirs in zip(jax.jit(program)(x), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

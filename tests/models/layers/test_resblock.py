@@ -34,8 +34,8 @@ def test_a_generator_block_is_conditioned_on_a_vector_for_each_image():
     block = GeneratorBlock(8, _conv, norm)
     x = jax.random.normal(jax.random.key(0), (3, 4, 4, 8))
     vector = jax.random.normal(jax.random.key(1), (3, 5))
-    variables = block.init(jax.random.key(2), x, vector, train=True)
-    y = block.apply(variables, x, vector, train=False)
-    other = block.apply(variables, x, vector.at[1].add(1.0), train=False)
+    variables = jax.jit(lambda x, v: block.init(jax.random.key(2), x, v, train=True))(x, vector)
+    apply = jax.jit(lambda vector: block.apply(variables, x, vector, train=False))
+    y, other = apply(vector), apply(vector.at[1].add(1.0))
     changed = np.abs(y - other).max((1, 2, 3)) > 1e-4
     assert changed.tolist() == [False, True, False]

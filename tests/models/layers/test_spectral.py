@@ -1,5 +1,7 @@
 """Spectral normalisation against singular values, and what moves when."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,8 +39,9 @@ def test_one_step_on_a_worked_matrix(platform):
 def test_many_steps_reach_the_singular_value_of_an_svd(platform):
     params = _params()
     stats = spectral.init(params, jax.random.key(1), platform)
+    step = jax.jit(lambda stats: spectral.moved(spectral.iterate(params, stats, platform)))
     for _ in range(200):
-        stats = spectral.moved(spectral.iterate(params, stats, platform))
+        stats = step(stats)
     normalized = spectral.normalize(params, spectral.iterate(params, stats, platform), platform)
     for name, leaf in (("conv", "kernel"), ("table", "embedding")):
         matrix = np.asarray(normalized[name][leaf], np.float64)
@@ -118,6 +121,7 @@ def test_groups_give_the_same_as_one_matrix_after_the_other():
     def pairs(*trees):
         return zip(*map(jax.tree.leaves, trees), strict=True)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def found(platform):
         vectors = spectral.iterate(params, stats, platform)
 

@@ -18,11 +18,15 @@ from sagan.tasks.captioning.writing import search
 def opened(attention):
     model = {"vocabulary_size": 5, "max_words": 2, "attention": attention}
     task = tasks.build(replace(CONFIG, model=model))
-    state = jax.jit(task.init)(list(jax.random.split(jax.random.key(1), 3)))
-    # Larger weights, so that words and places differ clearly.
-    params = jax.tree.map(lambda x: 2 * x, state.params)
-    a = jax.random.normal(jax.random.key(2), (6, 4, 4))
-    return task, params, a
+
+    @jax.jit
+    def drawn():
+        state = task.init(list(jax.random.split(jax.random.key(1), 3)))
+        # Larger weights, so that words and places differ clearly.
+        params = jax.tree.map(lambda x: 2 * x, state.params)
+        return params, jax.random.normal(jax.random.key(2), (6, 4, 4))
+
+    return task, *drawn()
 
 
 def every_caption():
@@ -34,17 +38,17 @@ def every_caption():
 
 def log_p_of(task, params, a, captions):
     """Returns the logarithm of the probability of each word of captions, for each image."""
-    gumbel = jnp.zeros((3, len(a), 4)) if task.parts.model.attention == "hard" else None
-    draws = Draws(None, gumbel, jnp.array(True))
 
     @jax.jit
     @jax.vmap
     def each(rows):
+        gumbel = jnp.zeros((3, len(a), 4)) if task.parts.model.attention == "hard" else None
+        draws = Draws(None, gumbel, jnp.array(True))
         caption = jnp.tile(rows[None], (len(a), 1))
         logits = write(task.parts.network, params, a, caption, draws).logits
         return jax.nn.log_softmax(logits.at[..., UNKNOWN].set(-1e30))
 
-    return np.asarray(each(jnp.array(captions)))
+    return np.asarray(each(np.array(captions, np.int32)))
 
 
 @pytest.mark.parametrize("attention", ["soft", "hard", "none"])
@@ -62,7 +66,7 @@ def test_a_wide_beam_finds_the_likeliest_of_all_captions(attention):
     found, alpha, best = jax.jit(lambda p, a: search(task.parts.model, 13, p, a))(params, a)
     assert [known[n] for n in chances.argmax(0)] == np.asarray(found).tolist()
     np.testing.assert_allclose(best, chances.max(0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(alpha.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(alpha).sum(-1), 1, rtol=1e-5)
 
 
 def test_a_beam_of_1_takes_the_likeliest_word_each_time():

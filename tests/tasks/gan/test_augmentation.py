@@ -1,5 +1,6 @@
 """Augmentations against PyTorch and loops over pixels, with the same random draws."""
 
+import functools
 import math
 
 import jax
@@ -14,6 +15,12 @@ from sagan.tasks.gan.colours import colour_map
 
 SIZE = 8
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
+
+
+@functools.cache
+def compiled(name, p):
+    """Returns one row of the table with a given probability, compiled."""
+    return jax.jit(lambda key, image: AUGMENTATIONS[name](key, p, image))
 
 
 def draws(key, count):
@@ -55,13 +62,17 @@ def test_diffaugment_agrees_with_torch_in_values_and_gradients(name, restated):
     torch = pytest.importorskip("torch")
     weights = np.random.default_rng(1).normal(size=IMAGE.shape).astype(np.float32)
     changed = 0
+
+    @jax.jit
+    def slope_of(key, x):
+        return jax.grad(lambda x: (compiled(name, 1.0)(key, x) * weights).sum())(x)
+
     for number in range(8):
         key = jax.random.key(number)
         x = torch.tensor(IMAGE, requires_grad=True)
         expected = restated(torch, x, key)
         (expected * torch.tensor(weights)).sum().backward()
-        ours = AUGMENTATIONS[name](key, 1.0, jnp.asarray(IMAGE))
-        slope = jax.grad(lambda x, k=key: (AUGMENTATIONS[name](k, 1.0, x) * weights).sum())(IMAGE)
+        ours, slope = compiled(name, 1.0)(key, IMAGE), slope_of(key, IMAGE)
         np.testing.assert_allclose(ours, expected.detach(), atol=2e-6)
         np.testing.assert_allclose(slope, x.grad, atol=2e-6)
         changed += bool(np.abs(ours - IMAGE).max() > 1e-3)
@@ -71,7 +82,7 @@ def test_diffaugment_agrees_with_torch_in_values_and_gradients(name, restated):
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_with_probability_0_nothing_changes(name):
     for number in range(4):
-        found = AUGMENTATIONS[name](jax.random.key(number), 0.0, jnp.asarray(IMAGE))
+        found = compiled(name, 0.0)(jax.random.key(number), IMAGE)
         np.testing.assert_allclose(found, IMAGE, atol=1e-6)
 
 
@@ -79,9 +90,15 @@ def test_the_geometry_of_ada_agrees_with_scipy():
     """Where pixels come from is drawn by `inverse_map`; SciPy samples there."""
     centre = (SIZE - 1) / 2
     moved = 0
+
+    @jax.jit
+    def drawn(key):
+        geometry_key, colour_key = jax.random.split(key)
+        place = augmentation.inverse_map(geometry_key, 1.0, SIZE, SIZE)
+        return place, colour_map(colour_key, 1.0)
+
     for number in range(6):
-        key, _ = jax.random.split(jax.random.key(number))
-        m = np.asarray(augmentation.inverse_map(key, 1.0, SIZE, SIZE), np.float64)
+        m, from_key = (np.asarray(x, np.float64) for x in drawn(jax.random.key(number)))
         by_rows = m[[1, 0]][:, [1, 0, 2]]  # (x, y) -> (row, column)
         linear = by_rows[:, :2]
         offset = by_rows[:, 2] + centre - linear @ [centre, centre]
@@ -92,9 +109,8 @@ def test_the_geometry_of_ada_agrees_with_scipy():
             ],
             -1,
         )
-        from_key = colour_map(jax.random.split(jax.random.key(number))[1], 1.0)
-        expected = expected @ np.asarray(from_key)[:3, :3].T + np.asarray(from_key)[:3, 3]
-        found = AUGMENTATIONS["bgc"](jax.random.key(number), 1.0, jnp.asarray(IMAGE))
+        expected = expected @ from_key[:3, :3].T + from_key[:3, 3]
+        found = compiled("bgc", 1.0)(jax.random.key(number), IMAGE)
         np.testing.assert_allclose(found, expected, atol=1e-4)
         moved += bool(np.abs(m - np.eye(3)).max() > 0.1)
     assert moved == 6
@@ -102,11 +118,12 @@ def test_the_geometry_of_ada_agrees_with_scipy():
 
 def test_the_draws_of_ada_have_the_published_distributions():
     keys = jax.random.split(jax.random.key(0), 4000)
-    geometry = np.asarray(jax.vmap(lambda k: augmentation.inverse_map(k, 1.0, 64, 64))(keys))
+    geometry = jax.jit(jax.vmap(lambda k: augmentation.inverse_map(k, 1.0, 64, 64)))(keys)
+    geometry = np.asarray(geometry)
     area = np.log2(1 / np.abs(np.linalg.det(geometry[:, :2, :2]))) / 2  # of the isotropic scale
     assert area.mean() == pytest.approx(0, abs=0.015) and area.std() == pytest.approx(0.2, rel=0.05)
     assert np.mean(np.linalg.det(geometry[:, :2, :2]) < 0) == pytest.approx(0.5, abs=0.03)
-    colour = np.asarray(jax.vmap(lambda k: colour_map(k, 1.0))(keys))
+    colour = np.asarray(jax.jit(jax.vmap(lambda k: colour_map(k, 1.0)))(keys))
     grey = colour[:, :3, :3].sum(2).mean(1)  # of (1, 1, 1): contrast, mirrored or not
     assert np.mean(grey < 0) == pytest.approx(0.5, abs=0.03)
     contrast = np.log2(np.abs(grey))
@@ -121,10 +138,10 @@ def test_the_draws_of_ada_have_the_published_distributions():
 def test_each_image_is_augmented_by_its_own_key():
     names = ("color", "translation", "cutout")
     keys = jax.random.split(jax.random.key(3), 4)
-    batch = jnp.broadcast_to(IMAGE, (4, *IMAGE.shape))
+    batch = np.broadcast_to(IMAGE, (4, *IMAGE.shape))
     rows = [AUGMENTATIONS[name] for name in names]
-    together = augmentation.apply(rows, 1.0, batch, keys)
-    alone = augmentation.apply(rows, 1.0, batch[2:3], keys[2:3])
+    apply = jax.jit(lambda batch, keys: augmentation.apply(rows, 1.0, batch, keys))
+    together, alone = np.asarray(apply(batch, keys)), apply(batch[2:3], keys[2:3])
     np.testing.assert_allclose(together[2:3], alone, atol=1e-6)
     assert np.abs(together[0] - together[1]).max() > 0.1
 

@@ -9,12 +9,16 @@ from sagan.models.layers.head import Head, Judged
 from sagan.parallel.devices import AXIS
 from sagan.tasks.gan.conditionings import CONDITIONINGS, contrastive, d2d_ce
 
-LABELS = jnp.array([0, 1, 0, 2, 1, 0, 2, 0])
+LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 0], np.int32)
 
 
-def unit(key, shape):
-    x = jax.random.normal(jax.random.key(key), shape)
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def unit(seed, shape):
+    x = normal(seed, *shape)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 EMBEDDING, TABLE = unit(0, (8, 5)), unit(1, (3, 5))
@@ -29,7 +33,7 @@ def on_devices(loss, count, temperature=0.7):
         each = jax.vmap(lambda j, y: loss(j, y, temperature), axis_name=AXIS)(*parts)
         return each.mean()
 
-    return jax.value_and_grad(whole)(EMBEDDING)
+    return jax.jit(jax.value_and_grad(whole))(EMBEDDING)
 
 
 def contrastive_in_torch(torch, e, proxies, labels, t):
@@ -75,15 +79,12 @@ def test_losses_over_the_global_batch_agree_with_torch_on_1_and_4_devices(loss, 
 def test_losses_of_classifiers_agree_with_torch():
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional
-    logits, twin, fake, fake_twin = jax.random.normal(jax.random.key(2), (4, 8, 3))
-    y, fake_y = LABELS, LABELS[::-1]
+    logits, twin, fake, fake_twin = normal(2, 4, 8, 3)
+    y, fake_y = LABELS, LABELS[::-1].copy()
     ce = functional.cross_entropy
     t_logits, t_fake, t_twin = (torch.tensor(np.asarray(x)) for x in (logits, fake, fake_twin))
     t_y, t_fake_y = (torch.tensor(np.asarray(x)).long() for x in (y, fake_y))
     mh = functional.multi_margin_loss  # the sum over wrong classes, so of two classes the maximum
-    none = jnp.zeros(8)
-    real = Judged(none, classes=logits, twin=twin)
-    fakes = Judged(none, classes=fake, twin=fake_twin)
     expected = {
         "ac": (ce(t_logits, t_y), ce(t_fake, t_fake_y)),
         "tac": (
@@ -91,61 +92,87 @@ def test_losses_of_classifiers_agree_with_torch():
             ce(t_fake, t_fake_y) - ce(t_twin, t_fake_y),
         ),
     }
-    for name, (d, g) in expected.items():
-        row = CONDITIONINGS[name]
-        assert float(row.discriminator(real, y, fakes, fake_y, 1.0)) == pytest.approx(
-            float(d), 1e-5
-        )
-        assert float(row.generator(fakes, fake_y, 1.0)) == pytest.approx(float(g), rel=1e-5)
+    two = np.zeros(8, np.int32)  # one class and "generated"
+    t_two = torch.tensor(two).long()
+    two_classes = 2 * (mh(t_logits[:, :2], t_two) + mh(t_fake[:, :2], t_two + 1))
 
-    row, two = CONDITIONINGS["multi_hinge"], jnp.arange(8) % 1  # one class and "generated"
-    t_two = torch.tensor(np.asarray(two)).long()
-    d = 2 * (mh(t_logits[:, :2], t_two) + mh(t_fake[:, :2], t_two + 1))
-    judged = [Judged(none, classes=x[:, :2]) for x in (logits, fake)]
-    assert float(row.discriminator(judged[0], two, judged[1], two, 1.0)) == pytest.approx(
-        float(d), rel=1e-5
-    )
+    @jax.jit
+    def ours(logits, twin, fake, fake_twin, y, fake_y):
+        none = jnp.zeros(8)
+        real, fakes = (
+            Judged(none, classes=logits, twin=twin),
+            Judged(none, classes=fake, twin=fake_twin),
+        )
+        found = {}
+        for name in expected:
+            row = CONDITIONINGS[name]
+            found[name] = (
+                row.discriminator(real, y, fakes, fake_y, 1.0),
+                row.generator(fakes, fake_y, 1.0),
+            )
+        row, some = CONDITIONINGS["multi_hinge"], jnp.asarray(two)
+        judged = [Judged(none, classes=x[:, :2]) for x in (logits, fake)]
+        d = row.discriminator(judged[0], some, judged[1], some, 1.0)
+        return found, (d, row.generator(fakes, fake_y, 1.0))
+
+    found, (hinge_d, hinge_g) = ours(logits, twin, fake, fake_twin, y, fake_y)
+    for name, (d, g) in expected.items():
+        assert float(found[name][0]) == pytest.approx(float(d), rel=1e-5)
+        assert float(found[name][1]) == pytest.approx(float(g), rel=1e-5)
+    assert float(hinge_d) == pytest.approx(float(two_classes), rel=1e-5)
     wrong = np.asarray(fake)[
         np.arange(8)[:, None], [[c for c in range(3) if c != k] for k in fake_y]
     ]
     own = np.asarray(fake)[np.arange(8), fake_y]
     value = np.maximum(0, 1 + wrong.max(1) - own).mean()
-    assert float(row.generator(fakes, fake_y, 1.0)) == pytest.approx(value, rel=1e-5)
+    assert float(hinge_g) == pytest.approx(value, rel=1e-5)
 
 
 def test_a_sliced_head_parts_direction_from_length():
     """SAN: the logits move features and length, `direction` moves the direction alone."""
     head = Head(3, sliced=True)
-    h = jax.random.normal(jax.random.key(3), (8, 5))
-    params = head.init(jax.random.key(4), h, LABELS, train=True)["params"]
-    w = params["vector"].T + params["class_vectors"].T[LABELS]
 
-    def output(params, h, field):
-        return getattr(head.apply({"params": params}, h, LABELS, train=True), field).sum()
+    @jax.jit
+    def run(h, labels):
+        one = labels[:1]
+        params = head.init(jax.random.key(4), h, labels, train=True)["params"]
+        w = params["vector"].T + params["class_vectors"].T[labels]
 
-    plain = head.apply({"params": params}, h, LABELS, train=False)
+        def output(h, field):
+            return getattr(head.apply({"params": params}, h, labels, train=True), field).sum()
+
+        def of_one(vector, field):
+            changed = {**params, "vector": vector}
+            return getattr(head.apply({"params": changed}, h[:1], one, train=True), field).sum()
+
+        plain = head.apply({"params": params}, h, labels, train=False)
+        judged = head.apply({"params": params}, h, labels, train=True)
+        by_h = {field: jax.grad(output)(h, field) for field in ("logits", "direction")}
+        by_vector = {
+            field: jax.grad(of_one)(params["vector"], field)[:, 0]
+            for field in ("logits", "direction")
+        }
+        return w, plain, judged, by_h, by_vector
+
+    h = normal(3, 8, 5)
+    w, plain, judged, by_h, by_vector = jax.device_get(run(h, LABELS))
     np.testing.assert_allclose(plain, (w * h).sum(1), rtol=1e-4)
-    judged = head.apply({"params": params}, h, LABELS, train=True)
     np.testing.assert_allclose(judged.logits, judged.direction, rtol=1e-4)
-    np.testing.assert_allclose(jax.grad(output, 1)(params, h, "logits"), w, rtol=1e-4, atol=1e-6)
-    assert not np.any(jax.grad(output, 1)(params, h, "direction"))
-    one = LABELS[:1]
-
-    def of_one(vector, field):
-        changed = {**params, "vector": vector}
-        return getattr(head.apply({"params": changed}, h[:1], one, train=True), field).sum()
-
-    across = jax.grad(of_one)(params["vector"], "direction")[:, 0]
-    along = jax.grad(of_one)(params["vector"], "logits")[:, 0]
-    assert abs(float(across @ w[0])) < 1e-5 and float(jnp.linalg.norm(across)) > 0.1
+    np.testing.assert_allclose(by_h["logits"], w, rtol=1e-4, atol=1e-6)
+    assert not np.any(by_h["direction"])
+    across, along = by_vector["direction"], by_vector["logits"]
+    assert abs(float(across @ w[0])) < 1e-5 and np.linalg.norm(across) > 0.1
     np.testing.assert_allclose(along, w[0] * (along @ w[0]) / (w[0] @ w[0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", CONDITIONINGS)
 def test_each_head_returns_what_its_loss_reads(kind):
-    h = jnp.ones((8, 5))
     head = Head(3, kind, embed_dim=4)
-    output, _ = head.init_with_output(jax.random.key(0), h, LABELS, train=True)
+    output, _ = jax.eval_shape(
+        lambda h, labels: head.init_with_output(jax.random.key(0), h, labels, train=True),
+        np.ones((8, 5), np.float32),
+        LABELS,
+    )
     row = CONDITIONINGS[kind]
     if row is None:
         assert output.shape == (8,)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.restated import random
+from support.traced import around_step, kinds
 
 from sagan import tasks
 from sagan.config import make, plugins, replace
@@ -22,13 +23,13 @@ SMALL = {
     "dcgan": {"g_channels": 8, "d_channels": 8, "attention": (4,)},
     "r3gan": {"g_channels": 8, "d_channels": 8, "group_width": 4, "attention": (8,)},
 }
-# What each family is usually trained with.
+# What each family is usually trained with. The recipe of R3GAN is that of its presets, whose steps
+# are traced with them.
 RECIPES = {
     "sagan": {"regularisers": ("topk=0.5",), "penalties": ("wgan_gp=1",)},
     "biggan": {"regularisers": ("bcr=1", "lecam=0.3"), "augment": ("color", "cutout")},
     "biggan_deep": {"penalties": ("r1=0.1@2",), "augment": ("bgc",)},
     "dcgan": {"loss": "non_saturating", "penalties": ("dragan=1",)},
-    "r3gan": {"loss": "rpgan", "penalties": ("r1=0.05", "r2=0.05"), "augment": ("bgc_r3gan",)},
 }
 
 
@@ -51,22 +52,17 @@ def test_every_family_takes_every_conditioning(name):
     gan.check(config_of(name, num_classes=None))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_family_fits_the_step(name):
     """The step is traced, and keeps the shapes and types of all that it changes."""
     config = replace(config_of(name), train=RECIPES[name])
     task = tasks.build(config, 1)
-    batch = Batch(jnp.zeros((1, 8, 8, 8, 3)), jnp.zeros((1, 8), jnp.int32))
-
-    def run(key, batch):
-        state = task.init(list(jax.random.split(key, 3)))
-        one = jax.vmap(lambda b: task.step(state, b, jnp.int32(0), key), axis_name=AXIS)
-        return state, one(jax.tree.map(lambda x: x[None], batch))
-
-    start, (after, scalars) = jax.eval_shape(run, jax.random.key(0), batch)
+    batch = Batch(
+        jax.ShapeDtypeStruct((1, 8, 8, 8, 3), np.float32), jax.ShapeDtypeStruct((1, 8), np.int32)
+    )
+    before, after, scalars = around_step(task, batch)
     assert {"loss/d", "loss/g"} <= set(scalars)
-    kinds = [[(x.shape, x.dtype) for x in jax.tree.leaves(s)] for s in (start, after)]
-    assert kinds[0] == [(shape[1:], dtype) for shape, dtype in kinds[1]]
+    assert kinds(after) == kinds(before)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -78,8 +74,9 @@ def test_networks_compute_in_both_types_and_the_same_on_4_devices(name, dtype):
     """
     config = config_of(name, dtype=dtype).model
     networks = plugins.load("models", name, field="model.name").build(config, AXIS)
-    z, label = jax.random.normal(jax.random.key(1), (8, 8)), jnp.arange(8) % 4
-    real = jax.random.uniform(jax.random.key(2), (8, 8, 8, 3), minval=-1)
+    rng = np.random.default_rng(1)
+    z, label = rng.normal(size=(8, 8)).astype(np.float32), np.int32(np.arange(8) % 4)
+    real = rng.uniform(-1, 1, (8, 8, 8, 3)).astype(np.float32)
     made = []
     for network, x in ((networks.generator, z), (networks.discriminator, real)):
         shapes = jax.eval_shape(
@@ -106,7 +103,7 @@ def test_networks_compute_in_both_types_and_the_same_on_4_devices(name, dtype):
             for n in ((1, 4) if dtype == "float32" else (1,))
         ]
         made.append(found)
-        scale = float(jnp.abs(found[0]).max())
+        scale = float(np.abs(found[0]).max())
         assert found[0].dtype == jnp.float32 and np.all(np.isfinite(found[0]))
         np.testing.assert_allclose(found[-1], found[0], atol=1e-5 * scale)
     assert made[0][0].shape == (8, 8, 8, 3) and made[1][0].shape == (8,)

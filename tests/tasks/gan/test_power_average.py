@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,8 +46,9 @@ def averages(workdir, widths=(0.05, 0.1), every=20, last=400):
     """Follows a parameter that wanders, and keeps its averages; returns its values."""
     values = np.cumsum(np.random.default_rng(0).normal(size=(last, 3)), 0).astype(np.float32)
     kept = {f"{width:g}": {"a": jnp.zeros(3)} for width in widths}
+    update = jax.jit(power_average.updated)
     for step in range(last):
-        kept = power_average.updated(kept, {"a": jnp.asarray(values[step])}, jnp.int32(step))
+        kept = update(kept, {"a": values[step]}, np.int32(step))
         if (step + 1) % every == 0:
             lasting.write(workdir, step + 1, power_average.flat(kept))
     return values

@@ -21,7 +21,7 @@ def discriminate(image, label):
     return jnp.sin(image * WEIGHT[None]).sum((1, 2, 3))
 
 
-def update(number=2000, scale=1.0, real=REAL, fake=FAKE):
+def update(keys, number=2000, scale=1.0, real=REAL, fake=FAKE):
     """An update of which `scale` multiplies all logits, as if it were a parameter of D."""
 
     def judge(image, label):
@@ -33,17 +33,17 @@ def update(number=2000, scale=1.0, real=REAL, fake=FAKE):
     none = jnp.zeros(4, jnp.int32)
     batches = [Batch(jnp.asarray(x), none) for x in (real, fake)]
     logits = [judge(batch.image, none) for batch in batches]
-    return Update(*batches, *logits, judge, near, 5, KEYS, jnp.int32(number))
+    return Update(*batches, *logits, judge, near, 5, keys, jnp.int32(number))
 
 
 def of_discriminator(name, state=None, **options):
     """The term, its gradient by `scale`, and the next state."""
 
-    def term(scale):
-        return REGULARISERS[name].discriminator(update(scale=scale, **options), state)
+    def term(scale, keys):
+        return REGULARISERS[name].discriminator(update(keys, scale=scale, **options), state)
 
-    one = jax.value_and_grad(term, has_aux=True)
-    (value, state), slope = jax.vmap(one, axis_name=AXIS)(jnp.ones(1))[:2]
+    one = jax.vmap(jax.value_and_grad(term, has_aux=True), (0, None), axis_name=AXIS)
+    (value, state), slope = jax.jit(one)(np.ones(1, np.float32), KEYS)
     return float(value[0]), float(slope[0]), jax.tree.map(lambda x: float(x[0]), state)
 
 
@@ -65,8 +65,8 @@ def moved_by_hand(image, keys):
 
 
 def near_by_hand():
-    noise = [jax.random.normal(key, (5,)) for key in KEYS]
-    move = 0.05 * np.stack(noise).sum(1)
+    noise = jax.jit(jax.vmap(lambda key: jax.random.normal(key, (5,))))(KEYS)
+    move = 0.05 * np.asarray(noise).sum(1)
     return FAKE + 0.1 * move[:, None, None, None] * WEIGHT[None]
 
 
@@ -88,14 +88,15 @@ def test_consistency_agrees_with_torch(name):
 
 
 def test_zcr_pushes_images_of_close_latents_apart():
-    found = float(REGULARISERS["zcr_g"].generator(update()))
+    found = float(jax.jit(lambda keys: REGULARISERS["zcr_g"].generator(update(keys)))(KEYS))
     assert found == pytest.approx(-np.mean((FAKE - near_by_hand()) ** 2), rel=1e-4)
 
 
 def test_images_are_mirrored_half_of_the_time_and_moved_by_up_to_an_eighth():
     keys = jax.random.split(jax.random.key(1), 200)
-    image = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (200, 16, 16, 1))
-    found = np.asarray(shifted(image, keys))[:, 8, 7:9, 0]
+    row = np.arange(16, dtype=np.float32)
+    image = np.broadcast_to(row[None, :, None], (200, 16, 16, 1))
+    found = np.asarray(jax.jit(shifted)(image, keys))[:, 8, 7:9, 0]
     mirrored = found[:, 0] > found[:, 1]
     assert 0.4 < mirrored.mean() < 0.6
     assert {*found[~mirrored, 0]} == {5, 6, 7, 8, 9}
@@ -126,10 +127,9 @@ def test_lecam_agrees_with_torch_over_three_updates():
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_topk_keeps_the_best_of_the_whole_batch(count):
-    logits = jnp.array([0.3, -1.0, 2.0, 0.3, 0.1, 5.0, -2.0, 0.2])
-    weights = jax.vmap(lambda x: REGULARISERS["topk"].select(x, 0.5), axis_name=AXIS)(
-        logits.reshape(count, -1)
-    ).reshape(-1)
+    logits = np.array([0.3, -1.0, 2.0, 0.3, 0.1, 5.0, -2.0, 0.2], np.float32)
+    select = jax.vmap(lambda x: REGULARISERS["topk"].select(x, 0.5), axis_name=AXIS)
+    weights = np.asarray(jax.jit(select)(logits.reshape(count, -1))).reshape(-1)
     best = np.argsort(-np.asarray(logits), kind="stable")[:4]
     expected = np.zeros(8)
     expected[best] = 2
@@ -144,7 +144,7 @@ def test_orthogonal_regularisation_is_the_gradient_that_torch_finds():
         "e": {"embedding": jnp.asarray(kernel)},
     }
     zeros = jax.tree.map(jnp.zeros_like, params)
-    found = orthogonalised(zeros, params, 1e-2)
+    found = jax.jit(orthogonalised, static_argnums=2)(zeros, params, 1e-2)
     w = torch.tensor(kernel, requires_grad=True)
     rows = w.reshape(-1, 5).T
     penalty = ((rows @ rows.T) * (1 - torch.eye(5))).square().sum() / 2

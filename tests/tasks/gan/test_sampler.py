@@ -8,7 +8,7 @@ from support.restated import random
 
 import sagan
 from sagan import cli, tasks
-from sagan.config import ConfigError, make
+from sagan.config import ConfigError, make, replace
 from sagan.files import images
 from sagan.runs import checkpoint
 from sagan.tasks import classes
@@ -155,10 +155,19 @@ def test_a_point_reads_its_own_row_of_pooled_keys():
     assert lit[:32, 96:, 0].mean() > 100 and lit[96:, :32, 0].max() == 0
 
 
-def test_no_attention_no_maps(tmp_path, capsys):
+def test_no_attention_no_maps(workdir):
+    model = replace(checkpoint.read_config(workdir), model={"attention": ()})
+    variables = random(inference.abstract(model.model), 0)
+    sampler = Sampler(model, 1, tuple(f"hue{n}" for n in range(4)), variables)
+    with pytest.raises(ConfigError, match="model.attention"):
+        sampler.attention(labels=[0], indices=[0])
+    assert sampler.exhibits(1) == []
+
+
+def test_a_run_without_classes_and_attention_is_sampled(tmp_path, capsys):
     path = tmp_path / "run"
     words = ["train", "debug", "train.steps=1", "sample.every_steps=0", "--workdir", str(path)]
-    words += ["model.attention=none", "model.attention_d=none", "model.num_classes=none"]
+    words += ["model.name=support.dense_pair", "model.num_classes=none"]
     assert cli.main(words) == 0
     assert cli.main(["sample", str(path), "--attention", "--out", str(tmp_path / "a.png")]) == 2
     assert "model.attention" in capsys.readouterr().err

@@ -16,26 +16,46 @@ from sagan.config import replace
 from sagan.models.layers import spectral
 from sagan.parallel.devices import Devices
 
-ONE_UPDATE = replace(CONFIG, train={"d_steps_per_g_step": 1})
+# Without flips the images of a batch are known, so one run serves the restated step too.
+ONE_UPDATE = replace(CONFIG, data={"flip": False}, train={"d_steps_per_g_step": 1})
+STEPS = [(step, 1) for step in range(3)]
 
 
 @pytest.fixture(scope="module")
-def played():
+def training():
+    """SAGAN on one device, with one update of the discriminator a step."""
+    return Training(ONE_UPDATE)
+
+
+@pytest.fixture(scope="module")
+def played(training):
     """The states at the start and after each of three steps on one device, and the scalars."""
-    return Training(CONFIG).play([(step, 1) for step in range(3)])
+    return training.play(STEPS)
 
 
-def test_two_runs_with_one_seed_are_identical(played):
-    states, history = Training(CONFIG).play([(step, 1) for step in range(3)])
-    assert same_bits(states, played[0]) == []
-    assert same_bits(history, played[1]) == []
+@pytest.fixture(scope="module")
+def dense_training():
+    """The small pair of networks, with two updates of the discriminator a step."""
+    return Training(DENSE)
 
 
-def test_another_seed_is_another_run(played):
-    start = played[0][0]
-    other = jax.device_get(Training(dataclasses.replace(CONFIG, seed=1)).start())
+@pytest.fixture(scope="module")
+def dense(dense_training):
+    """Its states and scalars, as those of `played`."""
+    return dense_training.play(STEPS)
+
+
+def test_two_runs_with_one_seed_are_identical(training, played, dense):
+    """SAGAN's compiled program gives the same bits again, and so does one that is built anew."""
+    for first, again in ((played, training.play(STEPS)), (dense, Training(DENSE).play(STEPS))):
+        assert same_bits(again, first) == []
+
+
+def test_another_seed_is_another_run(dense):
+    start = dense[0][0]
+    other = jax.device_get(Training(dataclasses.replace(DENSE, seed=1)).start())
     assert np.any(other.key != start.key)
-    kernels = (s.task.d.params["block1"]["conv1"]["kernel"] for s in (other, start))
+    kernels = (s.task.d.params["first"]["kernel"] for s in (other, start))
     assert not np.array_equal(*kernels)
 
 
@@ -57,29 +77,28 @@ def test_everything_moves(played):
         assert still == set(), still
 
 
-def test_one_step_follows_its_description(played):
+def test_one_step_follows_its_description(training, played):
     """One update of each player and the average, worked out again without the step's functions."""
-    config = replace(ONE_UPDATE, data={"flip": False})
-    training = Training(config)
-    start = jax.tree.map(jnp.asarray, jax.device_get(training.start()))
-    images, labels = data.read(data.load(config.data, 8), range(512))
+    start, state = played[0][:2]
+    images, labels = data.read(data.load(ONE_UPDATE.data, 8), range(512))
     batch = next(iter(training.pipeline.batches([(0, 1)])))
     chosen = np.asarray(batch["index"])[0, 0]
     real = jnp.asarray(images[chosen].astype(np.float32) * (2 / 255) - 1)
     label = jnp.asarray(labels[chosen])
-    g, d = start.task.g, start.task.d
     networks = training.task.gan.networks
 
     def own_vectors(player):
         return spectral.iterate(player.params, player.stats["spectral_stats"])
 
-    def fakes(params, vectors, number):
+    def fakes(start, params, vectors, number):
         key = jax.random.fold_in(jax.random.wrap_key_data(start.key), 0)
-        keys = [jax.random.fold_in(jax.random.fold_in(key, number), i) for i in range(8)]
-        z = jnp.stack([jax.random.normal(k, (8,)) for k in keys])
-        y = jnp.stack([jax.random.randint(jax.random.fold_in(k, 1), (), 0, 4) for k in keys])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            jax.random.fold_in(key, number), jnp.arange(8)
+        )
+        z = jax.vmap(lambda k: jax.random.normal(k, (8,)))(keys)
+        y = jax.vmap(lambda k: jax.random.randint(jax.random.fold_in(k, 1), (), 0, 4))(keys)
         weights = spectral.normalize(params, vectors)
-        variables = {"params": weights, "batch_stats": g.stats["batch_stats"]}
+        variables = {"params": weights, "batch_stats": start.task.g.stats["batch_stats"]}
         image, _ = networks.generator.apply(variables, z, y, train=True, mutable=["batch_stats"])
         return image, y
 
@@ -87,9 +106,10 @@ def test_one_step_follows_its_description(played):
         weights = {"params": spectral.normalize(params, vectors)}
         return networks.discriminator.apply(weights, image, y, train=True)
 
-    def expected(_, whole, batch):
+    def expected(_, start, batch):
+        g, d = start.task.g, start.task.d
         d_vectors, g_vectors = own_vectors(d), own_vectors(g)
-        fake, y = fakes(g.params, g_vectors, 1)
+        fake, y = fakes(start, g.params, g_vectors, 1)
 
         def d_loss(params):
             real_logits = logits(params, d_vectors, real, label)
@@ -97,23 +117,23 @@ def test_one_step_follows_its_description(played):
             return jnp.maximum(0, 1 - real_logits).mean() + jnp.maximum(0, 1 + fake_logits).mean()
 
         adam = optax.adam(4e-4, 0.0, 0.9)
-        d_gradient = jax.grad(d_loss)(d.params)
+        d_value, d_gradient = jax.value_and_grad(d_loss)(d.params)
         updates, _ = adam.update(d_gradient, adam.init(d.params))
         d_params = optax.apply_updates(d.params, updates)
         d_stats = spectral.moved(d_vectors)
         frozen = spectral.iterate(d_params, d_stats)
 
         def g_loss(params):
-            fake, y = fakes(params, g_vectors, 0)
+            fake, y = fakes(start, params, g_vectors, 0)
             return -logits(d_params, frozen, fake, y).mean()
 
         adam = optax.adam(1e-4, 0.0, 0.9)
-        g_gradient = jax.grad(g_loss)(g.params)
+        g_value, g_gradient = jax.value_and_grad(g_loss)(g.params)
         updates, _ = adam.update(g_gradient, adam.init(g.params))
         g_params = optax.apply_updates(g.params, updates)
         scalars = {
-            "loss/d": d_loss(d.params),
-            "loss/g": g_loss(g.params),
+            "loss/d": d_value,
+            "loss/g": g_value,
             "grad_norm/d": optax.tree.norm(d_gradient),
             "grad_norm/g": optax.tree.norm(g_gradient),
         }
@@ -121,8 +141,8 @@ def test_one_step_follows_its_description(played):
 
     # The networks average over the axis of devices, so this runs under it too.
     mapped = Devices(devices=jax.devices()[:1]).compile(expected, 2)
-    (d_params, g_params, d_u, g_u), scalars = mapped(jnp.zeros(1), training.pipeline.data, batch)
-    (_, state), history = training.play([(0, 1)])
+    found = mapped(jnp.zeros(1), training.devices.replicate(start), batch)
+    (d_params, g_params, d_u, g_u), scalars = found
     # Adam's first update is the learning rate times the gradient's sign: leave room where the
     # gradient is nothing but rounding.
     close = functools.partial(np.testing.assert_allclose, atol=2e-4)
@@ -131,7 +151,7 @@ def test_one_step_follows_its_description(played):
     moved = [
         np.abs(a - b).max()
         for a, b in zip(
-            jax.tree.leaves(state.task.d.params), jax.tree.leaves(d.params), strict=True
+            jax.tree.leaves(state.task.d.params), jax.tree.leaves(start.task.d.params), strict=True
         )
     ]
     assert max(moved) == pytest.approx(4e-4, rel=0.05)
@@ -143,7 +163,7 @@ def test_one_step_follows_its_description(played):
         )
     # G's first update is smaller than that room, so its gradient shows here alone.
     for name, value in scalars.items():
-        assert float(history[0][name]) == pytest.approx(float(value), rel=1e-3), name
+        assert float(played[1][0][name]) == pytest.approx(float(value), rel=1e-3), name
     # Before ema_start_step the average is the weights themselves.
     assert same_bits(state.task.ema, state.task.g.params) == []
 
@@ -171,48 +191,51 @@ def test_scalars_have_what_a_mechanism_needs(played):
     } <= names
 
 
-def test_bfloat16_computes_with_float32_parameters():
-    config = replace(ONE_UPDATE, model={"dtype": "bfloat16"})
-    state, history = play(config, 1)
-    expected, exact = play(ONE_UPDATE, 1)
-    types = jax.tree.map(lambda x: x.dtype, (state, history))
-    assert types == jax.tree.map(lambda x: x.dtype, (expected, exact))
-    assert float(history[0]["loss/d"]) == pytest.approx(float(exact[0]["loss/d"]), rel=0.05)
-    assert float(history[0]["loss/d"]) != float(exact[0]["loss/d"])
+def test_bfloat16_computes_with_float32_parameters(training, played):
+    """From the same state, whose types are those that a bfloat16 run starts with."""
+    half = Training(replace(ONE_UPDATE, model={"dtype": "bfloat16"}))
+    batch = next(iter(half.pipeline.batches([(0, 1)])))
+    states, history = played
+    start = jax.tree.map(lambda x: x.dtype, states[0])
+    assert jax.tree.map(lambda x: x.dtype, half.abstract()) == start
+    found = half.program(half.devices.replicate(states[0]), half.pipeline.data, batch)
+    state, scalars = half.devices.fetch(found)
+    types = jax.tree.map(lambda x: x.dtype, (state, scalars))
+    assert types == jax.tree.map(lambda x: x.dtype, (states[1], history[0]))
+    assert float(scalars["loss/d"]) == pytest.approx(float(history[0]["loss/d"]), rel=0.05)
+    assert float(scalars["loss/d"]) != float(history[0]["loss/d"])
 
 
-def test_two_steps_in_one_dispatch_are_two_steps(played):
-    states, (scalars,) = Training(CONFIG).play([(0, 2)])
+@pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
+def test_two_steps_in_one_dispatch_are_two_steps(dense, unroll):
+    def change(task):
+        task.unroll = unroll
+
+    states, (scalars,) = Training(DENSE, change=change).play([(0, 2)])
     for name in ("loss/d", "loss/g"):
-        assert float(scalars[name]) == pytest.approx(float(played[1][1][name]), rel=1e-4)
+        assert float(scalars[name]) == pytest.approx(float(dense[1][1][name]), rel=1e-4)
     assert int(states[-1].step) == 2
 
 
-def loops(config, unroll):
+def loops(training):
     """Counts the loops of a training step's program."""
-
-    def change(task):
-        task.unroll, task.gan = unroll, task.gan._replace(unroll=unroll)
-
-    training = Training(config, change=change)
     batch = next(iter(training.pipeline.batches([(0, 1)])))
-    lowered = training.program.lower(training.start(), training.pipeline.data, batch)
+    lowered = training.program.lower(training.abstract(), training.pipeline.data, batch)
     return lowered.as_text().count("stablehlo.while")
 
 
-def test_updates_in_a_loop_are_the_unrolled_ones():
-    assert loops(DENSE, unroll=False) == 1 + loops(DENSE, unroll=True)
-    _, (looped,) = play(DENSE, 1)
-
+def test_updates_in_a_loop_are_the_unrolled_ones(dense_training, dense):
     def change(task):
         task.unroll, task.gan = True, task.gan._replace(unroll=True)
 
-    _, (unrolled,) = play(DENSE, 1, change=change)
+    training = Training(DENSE, change=change)
+    assert loops(dense_training) == 1 + loops(training)
+    (_, (unrolled,)), looped = training.play([(0, 1)]), dense[1][0]
     for name in ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g"):
         assert float(looped[name]) == pytest.approx(float(unrolled[name]), rel=1e-5)
 
 
-def test_accumulation_equals_the_large_batch_but_for_batch_statistics():
+def test_accumulation_equals_the_large_batch_but_for_batch_statistics(dense):
     """A pair of networks without batch norm, from outside, makes the very same updates."""
     config = replace(ONE_UPDATE, model={"name": "support.plain_pair"})
     whole, _ = play(config, 1)
@@ -222,9 +245,7 @@ def test_accumulation_equals_the_large_batch_but_for_batch_statistics():
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), a, b)
         assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(a)) > 1e-2
     # With batch norm, its averages move once a part, and u still once an update.
-    config = replace(DENSE, train={"d_steps_per_g_step": 1})
-    whole, _ = play(config, 1)
-    parts, _ = play(replace(config, train={"accumulate_steps": 2}), 1)
-    g = [state.task.g.stats for state in (whole, parts)]
+    parts, _ = play(replace(DENSE, train={"accumulate_steps": 2}), 1)
+    g = [state.task.g.stats for state in (dense[0][1], parts)]
     assert same_bits(*(stats["batch_stats"] for stats in g)) != []
     assert same_bits(*(stats["spectral_stats"] for stats in g)) == []

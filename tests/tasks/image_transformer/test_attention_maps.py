@@ -48,7 +48,7 @@ def test_the_channels_of_a_pixel_look_together(output):
     image = np.random.default_rng(0).integers(0, 8, (1, SIZE, SIZE, 3)).astype(np.uint8) * 36
     network = image_transformer.build(found)
     tokens = image_transformer.tokens_of(found, jax.numpy.asarray(image[0] / 127.5 - 1))
-    variables = network.init(jax.random.key(0), tokens, jax.numpy.int32(0))
+    variables = jax.jit(network.init)(jax.random.key(0), tokens, jax.numpy.int32(0))
     maps = attention_maps.of_images(found, variables, image, np.array([0]), [(0.5, 0.5)])
     own = maps["layers_0"][0, 0]
     drawn_before = np.arange(SIZE**2).reshape(SIZE, SIZE) <= SIZE // 2 * SIZE + SIZE // 2

@@ -120,7 +120,10 @@ def test_scores_that_cannot_be_computed():
         tasks.build(alone).scorer(ScoreSpec(metrics=("bits_per_dim",)))
     with pytest.raises(ConfigError, match="bits_per_dim"):
         sagan.evaluate(
-            images="digits:test", reference="digits", metrics="bits_per_dim", features="classifier"
+            images="digits:test",
+            reference="digits",
+            metrics="bits_per_dim",
+            features="support.colour_network",
         )
 
 
@@ -161,7 +164,7 @@ def test_the_command_says_what_cannot_be_drawn(transformer_run, tmp_path, capsys
 def test_models_that_enlarge(sampler):
     config = replace(CONFIG, model={"low_resolution": 2, "encoder_layers": 1})
     task = tasks.build(config)
-    state = task.init([jax.random.key(0)])
+    state = jax.jit(task.init)([jax.random.key(0)])
     variables = task.inference(task.snapshot(state))
     large = Sampler(config, 0, tuple("0123456789"), variables)
     small = np.full((2, 2, 2, 3), 128, np.uint8)

@@ -1,5 +1,7 @@
 """Networks of other projects, randomly filled, give the same images and logits when imported."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,9 +37,14 @@ def images_of(found, z, truncation=None):
     }
     if truncation is not None:
         variables = inference.at_truncation(found.config.model, variables, truncation)
-    network = inference.generator(found.config.model)
-    draw = jax.jit(lambda v, z, label: network.apply(v, z, label, train=False))
-    return np.asarray(draw(variables, z, LABEL[: len(z)]))
+    return np.asarray(drawing(found.config.model)(variables, z, LABEL[: len(z)]))
+
+
+@functools.cache
+def drawing(model):
+    """Returns a compiled function from variables, latents and labels to images."""
+    network = inference.generator(model)
+    return jax.jit(lambda v, z, label: network.apply(v, z, label, train=False))
 
 
 def logits_of(found, x):

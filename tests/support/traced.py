@@ -1,0 +1,59 @@
+"""Training steps that are traced, and networks that are traced once for many of them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+from sagan.config import plugins
+from sagan.parallel.devices import AXIS
+
+
+def around_step(task, batches, keys=3):
+    """Returns the shapes of the first state, of the next one, and of a step's scalars."""
+    state = jax.eval_shape(
+        lambda key: task.init(list(jax.random.split(key, keys))), jax.random.key(0)
+    )
+    return state, *after_step(task, state, batches)
+
+
+def after_step(task, state, batches):
+    """Returns the shapes of the state after a step on one device, and of its scalars."""
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((1,), (AXIS,), axis_types=auto, devices=jax.devices()[:1])
+    step = jax.shard_map(
+        lambda state, batches, key: task.step(state, batches, jnp.int32(0), key),
+        mesh=mesh,
+        in_specs=P(),
+        out_specs=P(),
+        check_vma=False,
+    )
+    return jax.eval_shape(step, state, batches, jax.random.key(0))
+
+
+def kinds(tree):
+    """Returns the shape and the type of each leaf."""
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+class TracedOnce:
+    """Stands for a network in a step, which then calls what was traced before."""
+
+    def __init__(self, network):
+        self._apply = jax.jit(network.apply, static_argnames=("train", "mutable"))
+
+    def apply(self, variables, *inputs, train, mutable=()):
+        """As that of the network."""
+        if mutable:
+            return self._apply(variables, *inputs, train=train, mutable=tuple(mutable))
+        return self._apply(variables, *inputs, train=train)
+
+
+@functools.cache
+def networks_of(model):
+    """Returns the networks of a model, always the same for equal ones."""
+    networks = plugins.load("models", model.name, field="model.name").build(model, AXIS)
+    return networks._replace(
+        generator=TracedOnce(networks.generator), discriminator=TracedOnce(networks.discriminator)
+    )
