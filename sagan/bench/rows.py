@@ -81,12 +81,12 @@ def run(base: Config, repeats: int) -> dict[str, Any]:
 def _row(text: str, step: Step, alone: Step, repeats: int) -> dict[str, Any]:
     ours, theirs = turns(step, alone, repeats, "training in turns")
     low, middle, high = quartiles([a / b for a, b in zip(ours, theirs, strict=True)])
-    flops = [x.figures.get("flops_per_device") for x in (step, alone)]
+    flops, plain = (x.figures.get("flops_per_device") for x in (step, alone))
     return {
         "row": text,
         "relative": round(middle, 2),
         "relative_quartiles": [round(low, 2), round(high, 2)],
-        "relative_flops": round(flops[0] / flops[1], 2) if all(flops) else None,
+        "relative_flops": round(flops / plain, 2) if flops and plain else None,
         "seconds_per_step": statistics.median(ours) / step.setup.steps,
         "compile_seconds": step.figures["compile_seconds"],
     }

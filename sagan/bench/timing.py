@@ -38,7 +38,8 @@ def turns(
 
     Every second pair begins with `theirs`, so that neither has an advantage.
     """
-    ours(), theirs()
+    ours()
+    theirs()
     progress = Progress(what, repeats, unit="pairs")
     found: tuple[list[float], list[float]] = [], []
     for number in range(repeats):
