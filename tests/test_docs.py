@@ -42,7 +42,8 @@ ELSEWHERE = {
 
 TINY = ["train.batch_size=8", "log.every_steps=1", "checkpoint.statistics_batches=1"]
 SMALL = [*TINY, "model.g_channels=4", "model.d_channels=4"]
-# What SAGAN's networks compute is tested elsewhere. These compile soon; the second have attention.
+# Small networks, which compile quickly; SAGAN's are tested elsewhere. Those of `PAIR` have an
+# attention layer, because some commands draw attention maps.
 PLAIN = {"model.name": "support.dense_pair", "model.spectral_norm_g": False,
          "model.spectral_norm_d": False}  # fmt: skip
 QUICK = [f"{field}={value}".lower() for field, value in PLAIN.items()]
@@ -126,7 +127,7 @@ def smaller(command: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> str:
-    """A cache folder for all pages, which learn and compute much the same."""
+    """A cache folder that all pages share, so that each classifier is trained only once."""
     return str(tmp_path_factory.mktemp("docs-cache"))
 
 
@@ -144,7 +145,7 @@ def digits(tmp_path_factory, cache) -> Path:
 def here(digits, cache, tmp_path, monkeypatch) -> Path:
     """The current folder: runs/digits is that run, runs/one and runs/two are copies of it."""
     monkeypatch.setenv("SAGAN_CACHE", cache)
-    monkeypatch.setattr(scenes, "_SCENES", SCENES)
+    monkeypatch.setattr(scenes, "SCENES", SCENES)
     monkeypatch.setattr(encoder, "train", functools.partial(encoder.train, steps=2))
     monkeypatch.setattr(sagan, "train", train_small)
     for name in ("digits", "one", "two"):
@@ -162,7 +163,7 @@ def here(digits, cache, tmp_path, monkeypatch) -> Path:
 
 
 def train_small(config: Config, train=sagan.train, **options):
-    """Trains as `sagan.train` does, but with networks that compile soon."""
+    """Stands for `sagan.train`, and replaces the networks by small ones that compile quickly."""
     model = {field.removeprefix("model."): value for field, value in PLAIN.items()}
     return train(replace(config, model=model), **options)
 

@@ -171,7 +171,7 @@ def devices_of(target: Machine) -> tuple[list[Any], Platform]:
 
 
 def _options(target: Torus) -> dict[str, Any]:
-    """Returns what libtpu must be told about a slice beside its name."""
+    """Returns the options that libtpu needs in addition to the name of the slice."""
     options: dict[str, Any] = {}
     if target.chip is CHIPS["TPU v4"]:
         options["chip_config_name"] = "megacore"  # the two cores of a chip are one device

@@ -1,4 +1,4 @@
-"""Measures what each row of the tables of GANs costs per training step, beside the config alone."""
+"""Measures the cost per training step of each loss, penalty and other row of the GANs' tables."""
 
 import statistics
 from collections.abc import Iterator

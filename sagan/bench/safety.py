@@ -7,6 +7,7 @@ are timed alone, and their cost is spread over the steps between two of them. Ha
 runs beside training, but is counted as if training waited for it.
 """
 
+import itertools
 import statistics
 import tempfile
 import time
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sagan.bench.setup import Setup
-from sagan.bench.timing import quartiles, say, times
+from sagan.bench.timing import quartiles, say, times, turns
 from sagan.runs import manifest
 from sagan.runs.checkpoint import FOLDER, Checkpoints
 from sagan.tasks import Preview
@@ -33,7 +34,7 @@ from sagan.training.watchdog import Watchdog
 def measure(setup: Setup, repeats: int) -> dict[str, Any]:
     """Measures what fraction of the training time the checks against NaN and collapse take.
 
-    A turn is a dispatch of steps without the checks, then one with them.
+    A turn is one dispatch of steps with the checks and one without them.
 
     Args:
       repeats: number of turns.
@@ -60,7 +61,7 @@ def measure(setup: Setup, repeats: int) -> dict[str, Any]:
         config, task = setup.config, setup.task
         watcher = task.health(config.guard, setup.source, None)
         health = RunHealth(workdir, config, task.watched, watcher, setup.devices, states[1])
-        result = _turns(setup, health, programs, states, workdir, repeats)
+        result = _in_turns(setup, health, programs, states, workdir, repeats)
         skipping = _skipping_alone(task.watched, states[1].task, scalars, repeats)
         result["skipping_alone_seconds_median"] = skipping
         seconds = _events(setup, health, states[1], scalars, workdir, repeats)
@@ -76,33 +77,33 @@ def measure(setup: Setup, repeats: int) -> dict[str, Any]:
     return result
 
 
-def _turns(
+def _in_turns(
     setup: Setup, health: RunHealth, programs: Any, states: Any, workdir: Path, repeats: int
 ) -> dict[str, Any]:
-    spent: list[list[float]] = [[], []]
     host: list[float] = []
+    numbers = itertools.count(2 * setup.steps, setup.steps)
     activity = Activity(Phase.STEPPING)
     Goodput(workdir, 0, activity)
+
+    def dispatch(checked: bool) -> Any:
+        state, batch = states[checked], next(setup.batches)
+        states[checked], scalars = programs[checked](state, setup.pipeline.data, batch)
+        jax.block_until_ready((states[checked], scalars))
+        return scalars
+
     with Watchdog(workdir, 900, 0, activity) as watchdog, StopRequest(activity) as stop:
-        for turn in range(repeats):
-            step, batch = (turn + 2) * setup.steps, next(setup.batches)
-            # Each of the two goes first in every other turn.
-            for checked in (False, True) if turn % 2 else (True, False):
-                begin = time.perf_counter()
-                state, scalars = programs[checked](states[checked], setup.pipeline.data, batch)
-                jax.block_until_ready((state, scalars))
-                ran = time.perf_counter()
-                if checked:
-                    with activity.during(Phase.READING):
-                        watchdog.beat(step)
-                    health.dispatched(step, scalars)
-                    health.wait()
-                    stop.reached(step)
-                    host.append(time.perf_counter() - ran)
-                spent[checked].append(time.perf_counter() - begin)
-                states[checked] = state
-            seconds = f"{spent[0][-1]:.4g} s without, {spent[1][-1]:.4g} s with checks"
-            say(f"turn {turn + 1} of {repeats}: {seconds}")
+
+        def checked_dispatch() -> None:
+            scalars, step = dispatch(True), next(numbers)
+            begin = time.perf_counter()
+            with activity.during(Phase.READING):
+                watchdog.beat(step)
+            health.dispatched(step, scalars)
+            health.wait()
+            stop.reached(step)
+            host.append(time.perf_counter() - begin)
+
+        spent = turns(lambda: dispatch(False), checked_dispatch, repeats, "without and with checks")
     shares = [b / a - 1 for a, b in zip(*spent, strict=True)]
     return {
         "without_seconds_median": statistics.median(spent[0]),

@@ -1,4 +1,4 @@
-"""Each row of the tables of GANs is timed in turns with the config alone."""
+"""`sagan bench --rows`: each loss, penalty or other row is timed in turns with the config alone."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from sagan.config import ConfigError, presets
 
 
 class PretendedSetup:
-    """The networks and data of a config, without any."""
+    """Stands for a `Setup`, but has neither networks nor data."""
 
     def __init__(self, config):
         self.config, self.steps = config, 2
@@ -21,7 +21,7 @@ class PretendedSetup:
 
 
 class PretendedStep(Step):
-    """A step that needs no compilation and moves a clock instead of taking time."""
+    """Stands for a `Step`. It compiles nothing, and a call moves a clock instead of taking time."""
 
     clock = 0.0
 

@@ -1,7 +1,7 @@
-"""The pair of `dense_pair`, with a layer of self-attention in the generator.
+"""The networks of `dense_pair`, with a layer of self-attention in the generator.
 
-It is used as `model.name=support.attentive_pair` where commands are run of which some draw where a
-generator looks. It has SAGAN's fields for that, but always attends at the size of the image.
+Its name in a config is `model.name=support.attentive_pair`. It is for tests that run commands which
+draw attention maps. It accepts SAGAN's fields of attention, but always attends at the image's size.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from support import dense_pair
 from sagan.models import Networks
 from sagan.models.layers.attention import SelfAttention
 
-_CHANNELS = 8  # the fewest that SelfAttention takes
+_CHANNELS = 8  # SelfAttention needs at least 8, because its keys have an eighth of them
 
 check = dense_pair.check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(dense_pair.Config):
-    """Adds the sizes that a SAGAN attends at."""
+    """Adds the fields with which SAGAN chooses the maps that have attention. They are ignored."""
 
     attention: tuple[int, ...] = (8,)
     attention_d: tuple[int, ...] | None = None

@@ -3,8 +3,6 @@
 import os
 from importlib.metadata import version
 
-from sagan.files import cache
-
 # XLA's newer way to compile fused operations for CPUs takes twice the time. From jaxlib 0.11 on
 # it is the only one, and XLA ends a process that asks for the other.
 _JAXLIB = tuple(int(part) for part in version("jaxlib").split(".")[:2])
@@ -25,6 +23,13 @@ def compile_quickly(devices: int) -> None:
 
     Compiled programs are kept in the user's cache folder, for the next time.
     """
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(cache.folder() / "jax")}
-    for name, value in (kept | environment(devices)).items():
+    for name, value in environment(devices).items():
         os.environ.setdefault(name, value)
+    # jax reads those variables when it is imported. Importing `sagan` imports it, because pytest
+    # has its types checked.
+    import jax
+
+    from sagan.files import cache
+
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder() / "jax"))
+    jax.config.update("jax_compilation_cache_dir", folder)

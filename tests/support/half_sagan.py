@@ -1,6 +1,6 @@
-"""SAGAN's generator against a small discriminator, for tests of what is done with generators.
+"""SAGAN's generator with a small discriminator, for tests that use only the generator.
 
-It is used as `model.name=support.half_sagan`, and trained in half of the time.
+Its name in a config is `model.name=support.half_sagan`. Training it takes half as long as SAGAN.
 """
 
 from support import dense_pair

@@ -1,4 +1,4 @@
-"""Training steps that are traced, and networks that are traced once for many of them."""
+"""Traces training steps without running them, and shares the traces of networks between steps."""
 
 import functools
 
@@ -11,7 +11,7 @@ from sagan.parallel.devices import AXIS
 
 
 def around_step(task, batches, keys=3):
-    """Returns the shapes of the first state, of the next one, and of a step's scalars."""
+    """Traces one step. Returns the shapes of the state before it, after it, and of its scalars."""
     state = jax.eval_shape(
         lambda key: task.init(list(jax.random.split(key, keys))), jax.random.key(0)
     )
@@ -19,7 +19,7 @@ def around_step(task, batches, keys=3):
 
 
 def after_step(task, state, batches):
-    """Returns the shapes of the state after a step on one device, and of its scalars."""
+    """Traces a step on one device. Returns the shapes of the state after it, and of its scalars."""
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((1,), (AXIS,), axis_types=auto, devices=jax.devices()[:1])
     step = jax.shard_map(
@@ -38,13 +38,13 @@ def kinds(tree):
 
 
 class TracedOnce:
-    """Stands for a network in a step, which then calls what was traced before."""
+    """Stands for a network in a training step, and traces it only the first time it is applied."""
 
     def __init__(self, network):
         self._apply = jax.jit(network.apply, static_argnames=("train", "mutable"))
 
     def apply(self, variables, *inputs, train, mutable=()):
-        """As that of the network."""
+        """Applies the network, with the arguments that its own `apply` takes."""
         if mutable:
             return self._apply(variables, *inputs, train=train, mutable=tuple(mutable))
         return self._apply(variables, *inputs, train=train)
@@ -52,7 +52,7 @@ class TracedOnce:
 
 @functools.cache
 def networks_of(model):
-    """Returns the networks of a model, always the same for equal ones."""
+    """Returns the networks of a model. Equal models get the same objects, which are traced once."""
     networks = plugins.load("models", model.name, field="model.name").build(model, AXIS)
     return networks._replace(
         generator=TracedOnce(networks.generator), discriminator=TracedOnce(networks.discriminator)

@@ -14,7 +14,8 @@ from sagan.data.pipeline import Batch
 from sagan.parallel import platform
 
 GAN_PRESETS = [name for name in presets.preset_names() if presets.load(name).task == "gan"]
-# The other presets are for accelerators; their convolutions are one operation each there.
+# The other presets are for accelerators. They are traced as for a TPU, where a convolution is one
+# operation, which is faster than tracing the form for CPUs.
 ON_CPU = ("debug", "digits")
 TPU = platform.Platform("tpu", "TPU v5 lite", "")
 

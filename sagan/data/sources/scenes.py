@@ -18,7 +18,7 @@ from sagan.data.sources.digits import Digits
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _WORDS = ("a", "an", "above", "left", "of", *NUMBERS)
-_SCENES = {"train": 12_000, "test": 1_000}
+SCENES = {"train": 12_000, "test": 1_000}
 _SIDE = 8  # of a digit, in px
 _GAP = 2  # between rows and between the digits of a row, in px
 _MIN_SIZE = 22  # of a canvas: two digits, and room to move them
@@ -45,13 +45,13 @@ class Scenes:
     }
 
     def __init__(self, split: str, image_size: int):
-        if split not in _SCENES:
-            raise unknown_split(split, "scenes", tuple(_SCENES))
+        if split not in SCENES:
+            raise unknown_split(split, "scenes", tuple(SCENES))
         if image_size < _MIN_SIZE:
             raise ConfigError(f"model.image_size={image_size}; scenes need {_MIN_SIZE} px or more")
-        self.held_out = held_out(split, _SCENES)
+        self.held_out = held_out(split, SCENES)
         self.key = f"scenes1-{split}-{image_size}"  # the number rises when the scenes change
-        self._count, self._size = _SCENES[split], image_size
+        self._count, self._size = SCENES[split], image_size
         self._seed = sum(split.encode())
         digits = Digits(split, _SIDE)
         table = [digits[i] for i in range(len(digits))]

@@ -40,6 +40,8 @@ def test_learns_digits(digits, cache):
     assert got["classifier_logits"].shape == (360, 10)
     assert got["classifier_pool"].shape == (360, 64)
     assert dict(extractor.widths) == {"classifier_pool": 64, "classifier_logits": 10}
+    # scikit-learn's logistic regression reads 0.978 of these images. The classifier has read 0.978
+    # and more; how much depends a little on the CPU, whose rounding differs.
     assert (got["classifier_logits"].argmax(1) == test_labels).mean() >= 0.97
     assert extractor.accuracy > 0.95
 

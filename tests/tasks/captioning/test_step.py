@@ -41,7 +41,7 @@ def opened(config):
 
 @functools.cache
 def first_state(model):
-    """Returns the first state of a model, of which the rest of a config changes nothing."""
+    """Returns the first state of a model. It depends on no other section of the config."""
     task = tasks.build(dataclasses.replace(SMOOTH, model=model))
     return jax.jit(task.init)(list(jax.random.split(jax.random.key(3), 3)))
 
@@ -60,7 +60,7 @@ def drawer(config, size):
 
 @functools.cache
 def stepper(config):
-    """Returns a compiled step from a state, parts of a batch and a key."""
+    """Returns a compiled function of a state, a batch in parts (one per device), and a key."""
     task, _ = opened(config)
 
     @jax.jit

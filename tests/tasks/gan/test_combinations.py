@@ -63,7 +63,7 @@ def allowed(case):
     return True
 
 
-# Rows that look at the whole batch: they compare, or select.
+# Cases whose rows need the whole batch: the first compares its images, the second selects some.
 WHOLE_BATCH = {
     "compared": ("d2d_ce", "relativistic_average_hinge", "r1=1@2", "lecam=0.5", "translation"),
     "selected": ("ac", "hinge", "r1_r2_fd=1", "topk=0.5", "color"),
@@ -71,7 +71,7 @@ WHOLE_BATCH = {
 
 
 def rounds():
-    """Chooses cases, those of `WHOLE_BATCH` first, so that each row of each table is in one."""
+    """Chooses cases so that each row of each table is in one. Those of `WHOLE_BATCH` come first."""
     draw, found = random.Random(0), [*WHOLE_BATCH.values()]
     while True:
         missing = [
@@ -82,20 +82,20 @@ def rounds():
             return found
         options = [new or [row] for new, row in zip(missing, PLAIN, strict=True)]
         drawn = [tuple(map(draw.choice, options)) for _ in range(8)]
-        # Where no new rows fit together, one of them stands alone.
+        # If none of these is allowed, one new row is combined with the plain rows of all others.
         place = next(place for place, new in enumerate(missing) if new)
         drawn.append(tuple(missing[place][0] if n == place else row for n, row in enumerate(PLAIN)))
         found.append(next(filter(allowed, drawn)))
 
 
 def remembering(task):
-    """Names the regularisers of a task that have a state."""
+    """Returns the names of the task's regularisers that keep a state between updates."""
     return tuple(name for name, (row, _) in task.gan.regularisers.items() if row.state is not None)
 
 
 @functools.cache
 def first_state(model, names, traced=False):
-    """Returns the first state of a model, with those of these regularisers, or its shapes."""
+    """Returns the first state of a model and of these regularisers; only its shapes if `traced`."""
     regularisers = tuple(f"{name}=1" for name in names)
     loss = "hinge_san" if model.d_sliced else "hinge"
     train = dataclasses.replace(SMALL.train, regularisers=regularisers, loss=loss)

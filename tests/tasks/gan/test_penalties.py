@@ -16,7 +16,7 @@ REAL, FAKE = (Batch(x, None) for x in jax.random.normal(jax.random.key(1), (2, 5
 
 
 def value_of(name, discriminate, real=REAL, fake=FAKE, keys=KEYS):
-    """Returns what a row of the table says of a discriminator."""
+    """Returns the value of a penalty for this discriminator."""
     run = jax.jit(lambda real, fake, keys: PENALTIES[name](discriminate, real, fake, keys))
     return float(run(real, fake, keys))
 

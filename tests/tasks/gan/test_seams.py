@@ -24,7 +24,7 @@ PLAIN = replace(
 
 @functools.cache
 def after_one_step(config):
-    """Returns the state after the first step, and its scalars; tests share them."""
+    """Returns the state after the first step, and its scalars. Each config is trained only once."""
     state, (scalars,) = play(config, 1)
     return state, scalars
 
@@ -170,7 +170,7 @@ def test_batch_statistics_of_the_discriminator_are_those_of_all_devices():
 
 
 def test_the_second_derivative_of_convolutions_and_attention_runs_in_the_step():
-    """Other penalties run in the step of small networks, with the rows of the other tables."""
+    """In test_combinations.py all penalties are in the step, but with small networks."""
     config = replace(CONFIG, train={"penalties": ("r1=1",), "d_steps_per_g_step": 1})
     state, scalars = after_one_step(config)
     assert np.isfinite(scalars["loss/penalty"]) and float(scalars["loss/penalty"]) > 0

@@ -16,14 +16,14 @@ from sagan.config import replace
 from sagan.models.layers import spectral
 from sagan.parallel.devices import Devices
 
-# Without flips the images of a batch are known, so one run serves the restated step too.
+# Images are not flipped, so that the test that works a step out again knows the images of a batch.
 ONE_UPDATE = replace(CONFIG, data={"flip": False}, train={"d_steps_per_g_step": 1})
 STEPS = [(step, 1) for step in range(3)]
 
 
 @pytest.fixture(scope="module")
 def training():
-    """SAGAN on one device, with one update of the discriminator a step."""
+    """SAGAN on one device. A step updates its discriminator once."""
     return Training(ONE_UPDATE)
 
 
@@ -35,18 +35,18 @@ def played(training):
 
 @pytest.fixture(scope="module")
 def dense_training():
-    """The small pair of networks, with two updates of the discriminator a step."""
+    """The dense networks on one device. A step updates their discriminator twice."""
     return Training(DENSE)
 
 
 @pytest.fixture(scope="module")
 def dense(dense_training):
-    """Its states and scalars, as those of `played`."""
+    """The states and scalars of the dense networks, in the form of `played`."""
     return dense_training.play(STEPS)
 
 
 def test_two_runs_with_one_seed_are_identical(training, played, dense):
-    """SAGAN's compiled program gives the same bits again, and so does one that is built anew."""
+    """Two runs of one compiled program end in the same bits; so do runs of two programs."""
     for first, again in ((played, training.play(STEPS)), (dense, Training(DENSE).play(STEPS))):
         assert same_bits(again, first) == []
 
@@ -192,7 +192,7 @@ def test_scalars_have_what_a_mechanism_needs(played):
 
 
 def test_bfloat16_computes_with_float32_parameters(training, played):
-    """From the same state, whose types are those that a bfloat16 run starts with."""
+    """A bfloat16 step takes the float32 run's first state and keeps the types of its arrays."""
     half = Training(replace(ONE_UPDATE, model={"dtype": "bfloat16"}))
     batch = next(iter(half.pipeline.batches([(0, 1)])))
     states, history = played

@@ -42,7 +42,7 @@ def images_of(found, z, truncation=None):
 
 @functools.cache
 def drawing(model):
-    """Returns a compiled function from variables, latents and labels to images."""
+    """Returns a compiled function of variables, latents and labels that draws images."""
     network = inference.generator(model)
     return jax.jit(lambda v, z, label: network.apply(v, z, label, train=False))
 
