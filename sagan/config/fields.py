@@ -7,6 +7,7 @@ raises a ConfigError.
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -72,9 +73,10 @@ def near(name: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def hints(section: type) -> dict[str, Any]:
+@functools.cache
+def hints(section: type) -> Mapping[str, Any]:
     """Returns the type hint of each field of a dataclass, with its limits."""
-    return typing.get_type_hints(section, include_extras=True)
+    return types.MappingProxyType(typing.get_type_hints(section, include_extras=True))
 
 
 def parse(text: str, hint: Any, key: str) -> Any:
@@ -111,14 +113,15 @@ def parse(text: str, hint: Any, key: str) -> Any:
     raise ConfigError(f"{key}={text!r} is not {describe(hint)}")
 
 
-def _alternatives(hint: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+@functools.cache
+def _alternatives(hint: Any) -> tuple[tuple[Any, tuple[Any, ...]], ...]:
     """Lists the types that a hint allows, each with its limits."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [pair for one in typing.get_args(hint) for pair in _alternatives(one)]
+        return tuple(pair for one in typing.get_args(hint) for pair in _alternatives(one))
     if typing.get_origin(hint) is Annotated:
         kind, *limits = typing.get_args(hint)
-        return [(inner, (*limits, *more)) for inner, more in _alternatives(kind)]
-    return [(hint, ())]
+        return tuple((inner, (*limits, *more)) for inner, more in _alternatives(kind))
+    return ((hint, ()),)
 
 
 def describe(hint: Any) -> str:
@@ -182,9 +185,10 @@ def check(section: Any, prefix: str) -> None:
     for field in dataclasses.fields(section):
         value, hint = getattr(section, field.name), known[field.name]
         key = f"{prefix}.{field.name}" if prefix else field.name
-        require(fits(value, hint), f"{key}={value!r} is not {describe(hint)}")
+        if not fits(value, hint):
+            raise ConfigError(f"{key}={value!r} is not {describe(hint)}")
         for kind, limits in _alternatives(hint):
-            if fits(value, kind):
+            if limits and fits(value, kind):
                 for limit in limits:
                     limit.check(key, value)
 

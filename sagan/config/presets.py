@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return replace(config, **top)
 
 
-def _parsed(section: str, given: dict[str, str], known: dict[str, Any]) -> dict[str, Any]:
+def _parsed(section: str, given: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     for field in given:
         if field not in known:
             key = f"{section}.{field}"

@@ -107,7 +107,16 @@ def plot(workdir: Path) -> Path | None:
         return None
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)
-    figure = Figure(figsize=(4.5 * columns, 3.2 * rows), layout="constrained")
+    width, height = 4.5 * columns, 3.2 * rows  # inches, as the margins, which matplotlib divides
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.7 / width,
+        right=1 - 0.2 / width,
+        bottom=0.55 / height,
+        top=1 - 0.4 / height,
+        wspace=0.25,
+        hspace=0.42,
+    )
     for place, key in enumerate(keys, start=1):
         steps, found = list(by_key[key].scores), by_key[key].scores.values()
         values = [scores[key] for scores in found]
@@ -116,6 +125,7 @@ def plot(workdir: Path) -> Path | None:
         axes.errorbar(steps, values, yerr=spread if any(spread) else None, marker="o", ms=4, lw=1)
         axes.set_title(key)
         axes.set_xlabel("step")
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(alpha=0.3)
     path = workdir / results.FOLDER / "metrics.png"
     with replacing(path) as file:

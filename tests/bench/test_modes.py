@@ -128,7 +128,8 @@ print(json.dumps(rate if words[0] == "other" else {"train": rate}))
 
 
 def test_each_quantity_agrees_with_itself_and_not_with_a_wrong_one():
-    expected = against_cpu.compute(TINY)
+    words = ["debug", "model.name=support.attentive_pair", "train.batch_size=8"]
+    expected = against_cpu.compute(words)
     assert {"forward image", "forward logits", "forward map/attention_8"} <= set(expected)
     assert {"step gradient/g", "step gradient/d", "step loss/g"} <= set(expected)
     assert all(np.isfinite(value).all() and value.any() for value in expected.values())

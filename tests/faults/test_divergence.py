@@ -15,12 +15,13 @@ pytestmark = pytest.mark.faults
 
 POISONED = [
     "model.name=support.poisoned", "model.num_classes=none", f"train.batch_size={BATCH}",
-    "data.flip=false", "checkpoint.statistics_batches=1",
+    "data.flip=false", "checkpoint.statistics_batches=0",
 ]  # fmt: skip
 # So high a learning rate drives tanh to its limits by the biases alone, equally for all latents.
 COLLAPSE = [
     "optim.g_learning_rate=0.5", "optim.ema_decay=0", "sample.every_steps=2",
     "checkpoint.every_steps=2", "checkpoint.keep=1", "guard.min_diversity=0.3",
+    "checkpoint.statistics_batches=1",
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ WORDS = [
     "model.image_size=8", "model.attention=none", "model.g_channels=8", "model.d_channels=8",
     "model.z_dim=16", "train.batch_size=16", "train.steps=4",
     "log.every_steps=1", "sample.every_steps=0", "checkpoint.every_steps=4",
-    "checkpoint.statistics_batches=1", "eval.every_steps=0",
+    "checkpoint.statistics_batches=0", "eval.every_steps=0",
 ]  # fmt: skip
 
 

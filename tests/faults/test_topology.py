@@ -88,13 +88,11 @@ def assert_same_run(a, b):
     assert pictures[0].std() > 1
 
 
-def test_20_21_resume_on_4_2_1_devices_then_by_2_processes(straight, environment, tmp_path):
+def test_20_21_resume_on_4_devices_then_1_then_by_2_processes(straight, environment, tmp_path):
     workdir = tmp_path / "run"
     train(environment, workdir, 5, devices=4)
-    said = train(environment, workdir, 10, devices=2)
-    assert f"resuming {workdir} from step 5" in said
-    assert "from step 10" in train(environment, workdir, 15)
-    assert "from step 15" in train(environment, workdir, STEPS, count=2)
+    assert f"resuming {workdir} from step 5" in train(environment, workdir, 10)
+    assert "from step 10" in train(environment, workdir, STEPS, count=2)
     assert_same_run(straight, workdir)
 
 

@@ -1,9 +1,9 @@
 """Plays the tiny game in several arrangements of this process's devices; for test_parallel.
 
-Run: python parallel_run.py FOLDER STEPS SEEDS FORM:DEVICES ...
-Writes FORM-DEVICES-SEED.npz (state, scalars of every step) and, for 1 and 8 devices,
-FORM-DEVICES.json (the collectives of the compiled step, and each device's FLOPs for a batch that
-is worth dividing). All arrangements and seeds start with the same networks.
+Run: python parallel_run.py FOLDER STEPS SEEDS MODEL FORM:DEVICES ...
+Writes FORM-DEVICES-SEED.npz (state, scalars of every step) and FORM-DEVICES.json (the collectives
+of the compiled step, and each device's FLOPs for a batch that is worth dividing). All arrangements
+and seeds start with the same networks.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ GAME = replace(
     optim={"epsilon": 1e-4},
     train={"batch_size": 8, "d_steps_per_g_step": 1, "steps": 100},
 )
-LARGE = replace(GAME, train={"batch_size": 64})
+LARGE = {"batch_size": 64}
 _COLLECTIVE = re.compile(r" ([a-z][a-z-]*)\(.*(?:replica_groups|source_target_pairs|channel_id)=")
 
 
@@ -65,25 +65,25 @@ class Arrangement:
         return saved
 
     def about(self):
+        large = replace(self.training.config, train=LARGE)
         return {
-            "flops": self.lowered(LARGE).cost_analysis()["flops"],
+            "flops": self.lowered(large).cost_analysis()["flops"],
             "collectives": sorted(set(_COLLECTIVE.findall(self.compiled.as_text()))),
         }
 
 
-def main(folder, steps, seeds, *arrangements):
-    first = None
+def main(folder, steps, seeds, model, *arrangements):
+    first, config = None, replace(GAME, model={"name": model})
     for arrangement in arrangements:
         form, count = arrangement.split(":")
-        training = Training(GAME, form=form, devices=int(count))
+        training = Training(config, form=form, devices=int(count))
         if first is None:
             first = training.devices.fetch(training.start())
         game = Arrangement(training, first)
         name = Path(folder) / f"{form}-{count}"
         for seed in range(int(seeds)):
             np.savez(f"{name}-{seed}.npz", **game.play(seed, int(steps)))
-        if int(count) in (1, 8):
-            name.with_suffix(".json").write_text(json.dumps(game.about()))
+        name.with_suffix(".json").write_text(json.dumps(game.about()))
 
 
 if __name__ == "__main__":

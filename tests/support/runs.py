@@ -15,7 +15,7 @@ OVERRIDES = [
     "train.steps=20", "log.every_steps=1", "sample.every_steps=10", "checkpoint.every_steps=5",
     "checkpoint.keep=10",
 ]  # fmt: skip
-SMALL = ["model.name=support.dense_pair", "checkpoint.statistics_batches=1", "sample.every_steps=0"]
+SMALL = ["model.name=support.dense_pair", "checkpoint.statistics_batches=0", "sample.every_steps=0"]
 TESTS = Path(__file__).parents[1]
 PATIENCE = 300  # seconds to wait for anything; generous, for a busy machine
 

@@ -41,6 +41,7 @@ class TracedOnce:
     """Stands for a network in a training step, and traces it only the first time it is applied."""
 
     def __init__(self, network):
+        self.init = network.init
         self._apply = jax.jit(network.apply, static_argnames=("train", "mutable"))
 
     def apply(self, variables, *inputs, train, mutable=()):
@@ -50,10 +51,15 @@ class TracedOnce:
         return self._apply(variables, *inputs, train=train)
 
 
-@functools.cache
-def networks_of(model):
-    """Returns the networks of a model. Equal models get the same objects, which are traced once."""
-    networks = plugins.load("models", model.name, field="model.name").build(model, AXIS)
+def traced_once(networks):
+    """Returns the same networks, each of which is traced only the first time it is applied."""
     return networks._replace(
         generator=TracedOnce(networks.generator), discriminator=TracedOnce(networks.discriminator)
     )
+
+
+@functools.cache
+def networks_of(model):
+    """Returns the networks of a model. Equal models get the same objects, which are traced once."""
+    module = plugins.load("models", model.name, field="model.name")
+    return traced_once(module.build(model, AXIS))

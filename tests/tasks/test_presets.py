@@ -6,7 +6,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from support.traced import around_step, kinds
+from support.traced import around_step, kinds, traced_once
 
 from sagan import tasks
 from sagan.config import presets
@@ -29,6 +29,7 @@ def test_a_step_keeps_the_shapes_of_the_state(name):
     assumed = contextlib.nullcontext() if name in ON_CPU else platform.assume(TPU)
     with assumed:
         task = tasks.build(config, 1)
+        task.gan = task.gan._replace(networks=traced_once(task.gan.networks))
         shape = (task.batches_per_step, config.train.batch_size)
         images = (*shape, model.image_size, model.image_size, 3)
         label = None if classes is None else jax.ShapeDtypeStruct(shape, np.int32)

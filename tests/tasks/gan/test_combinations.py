@@ -147,6 +147,9 @@ def all_pairs():
         missing -= pairs(case) if case else {frozenset(pair.items())}
 
 
+traced_once = functools.cache(jax.jit)
+
+
 @pytest.mark.slow
 def test_each_pair_of_rows_can_be_traced():
     batch = Batch(
@@ -155,7 +158,10 @@ def test_each_pair_of_rows_can_be_traced():
     for case in all_pairs():
         config = config_of(*case)
         task = tasks.build(config, 1)
-        task.gan = task.gan._replace(networks=networks_of(config.model))
+        augmentations = [traced_once(augmentation) for augmentation in task.gan.augmentations]
+        task.gan = task.gan._replace(
+            networks=networks_of(config.model), augmentations=augmentations
+        )
         start = first_state(config.model, remembering(task), traced=True)
         _, scalars = after_step(task, start, batch)
         assert {"loss/d", "loss/g"} <= set(scalars), case
