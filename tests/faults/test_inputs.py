@@ -29,8 +29,8 @@ FIRST = order(0, 3000, 0, 64)  # the images of a run of four steps
 BAD = sorted([int(FIRST[20]), int(FIRST[50]), 2999])  # one of them the very last
 BAD = [f"{'cat' if number < 1500 else 'dog'}/{number:04}.png" for number in BAD]
 WORDS = [
-    "model.image_size=8", "model.attention=none", "model.g_channels=8", "model.d_channels=8",
-    "model.z_dim=16", "train.batch_size=16", "train.steps=4",
+    "model.name=support.dense_pair", "model.image_size=8", "model.z_dim=16",
+    "train.batch_size=16", "train.steps=4",
     "log.every_steps=1", "sample.every_steps=0", "checkpoint.every_steps=4",
     "checkpoint.statistics_batches=0", "eval.every_steps=0",
 ]  # fmt: skip

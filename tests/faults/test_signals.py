@@ -39,7 +39,7 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
 
 def test_row_1_killed_at_random_moments(environment, tmp_path):
     """1, 2: kill -9 anywhere; the long form is `python tests/tools/kill_many.py --count 100`."""
-    found = kill_many.kill_many(3, 1, tmp_path, environment, runs.small)
+    found = kill_many.kill_many(2, 1, tmp_path, environment, runs.small)
     assert found["compared"] >= 1
 
 
@@ -91,7 +91,7 @@ def test_row_6_sigterm_while_sampling_or_saving(held, tmp_path, place):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_row_7_a_second_signal(held, straight, environment, tmp_path, number):
+def test_row_7_a_second_signal(held, tmp_path, number):
     """7: second SIGTERM or Ctrl-C: immediate clean exit, nothing corrupted."""
     workdir = tmp_path / "run"
     process = held("step", runs.small(workdir), 600)
@@ -102,9 +102,7 @@ def test_row_7_a_second_signal(held, straight, environment, tmp_path, number):
     process.send_signal(number)
     end(process, 128 + number)
     assert not (workdir / "train.lock").exists()
-    done = runs.finish(runs.small(workdir), environment)
-    assert "from step 5" in done.stderr
-    runs.assert_same(straight, workdir)
+    assert checkpoint.steps(workdir) == [5] and checkpoint.damage(workdir, 5) == ""
 
 
 def test_row_7_a_sigterm_heard_twice_is_one(tmp_path):

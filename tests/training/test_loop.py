@@ -3,7 +3,6 @@
 import functools
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import jax
@@ -72,19 +71,6 @@ def test_killed_and_resumed_is_the_straight_run_bit_for_bit(straight, tmp, envir
     process.wait()
     again = runs.finish(with_pictures(workdir), environment)
     assert str(workdir) in again.stderr.splitlines()[0]
-    assert_same(straight, workdir)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_ends_in_42_and_resumes_the_same_run(number, straight, tmp, environment):
-    workdir = tmp / f"stopped-{number}"
-    process = processes.Process(with_pictures(workdir), environment)
-    runs.wait_until(lambda: runs.logged(workdir) >= 2, process)
-    process.send_signal(number)
-    assert process.wait(runs.PATIENCE) == 42, process.stderr
-    assert 2 <= (step := checkpoint.steps(workdir)[-1]) < 20
-    assert f"saved step {step}" in process.stderr
-    runs.finish(with_pictures(workdir), environment)
     assert_same(straight, workdir)
 
 
