@@ -113,15 +113,14 @@ def parse(text: str, hint: Any, key: str) -> Any:
     raise ConfigError(f"{key}={text!r} is not {describe(hint)}")
 
 
-@functools.cache
-def _alternatives(hint: Any) -> tuple[tuple[Any, tuple[Any, ...]], ...]:
+def _alternatives(hint: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """Lists the types that a hint allows, each with its limits."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(pair for one in typing.get_args(hint) for pair in _alternatives(one))
+        return [pair for one in typing.get_args(hint) for pair in _alternatives(one)]
     if typing.get_origin(hint) is Annotated:
         kind, *limits = typing.get_args(hint)
-        return tuple((inner, (*limits, *more)) for inner, more in _alternatives(kind))
-    return ((hint, ()),)
+        return [(inner, (*limits, *more)) for inner, more in _alternatives(kind)]
+    return [(hint, ())]
 
 
 def describe(hint: Any) -> str:

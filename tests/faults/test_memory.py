@@ -18,14 +18,14 @@ pytestmark = pytest.mark.faults
 def test_row_32_host(environment, tmp_path):
     """32: out of memory, host: 137, retried. The kernel's own killer sends this very signal."""
     workdir = tmp_path / "run"
-    words = runs.small(workdir, "train.steps=600", "log.every_steps=100", "sample.every_steps=0")
+    words = runs.small(workdir, "train.steps=2000", "log.every_steps=100", "sample.every_steps=0")
     launch = [*words[:3], "launch", "local", "--max-restarts", "1"]
-    launch += [*words[4:], "checkpoint.every_steps=200"]
+    launch += [*words[4:], "checkpoint.every_steps=500"]
     process = subprocess.Popen(
         launch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        runs.wait_until(lambda: checkpoint.steps(workdir)[:1] == [200], process)
+        runs.wait_until(lambda: checkpoint.steps(workdir)[:1] == [500], process)
         os.kill(json.loads((workdir / "train.lock").read_text())["pid"], signal.SIGKILL)
         text, _ = process.communicate(timeout=runs.PATIENCE)
     finally:

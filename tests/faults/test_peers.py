@@ -80,12 +80,18 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture
 def start(workdir, environment):
-    """Starts the processes; returns them once they have saved a new checkpoint."""
+    """Starts the processes; returns them once they have saved a new checkpoint.
+
+    If there are checkpoints of an earlier job, they must resume from the last of them.
+    """
     started = []
 
     def start(count):
         started.append(job := Job(workdir, environment, count))
         job.wait_for_a_checkpoint()
+        if job.before:
+            said = f"resuming {workdir} from step {job.before[-1]}"
+            assert said in job.processes[0].stderr
         return job
 
     yield start
@@ -99,14 +105,12 @@ def assert_others_end(job, victim, number):
     for ended in job.ends(*others):
         assert ended.status >= 128, ended.text[-3000:]
         assert ended.seconds < ROW_SECONDS
-        if job.before:
-            assert f"from step {job.before[-1]}" in ended.text or "resuming" not in ended.text
     whole = checkpoint.steps(job.workdir)
     assert whole and checkpoint.damage(job.workdir, whole[-1]) == ""
 
 
 def test_row_3_a_worker_is_killed(start):
-    """3: kill -9 of a worker: others exit >= 128 within 30 s; restart resumes."""
+    """3: kill -9 of a worker: others exit >= 128 within 30 s; the next test's start resumes."""
     assert_others_end(start(3), 1, signal.SIGKILL)
 
 
@@ -125,7 +129,7 @@ def test_row_3_a_worker_is_killed_while_others_wait_for_it_to_save(environment, 
 
 
 def test_row_4_the_coordinator_is_killed(start):
-    """4: kill -9 of the coordinator: others exit >= 128 within 30 s; restart resumes."""
+    """4: kill -9 of the coordinator: others exit >= 128 within 30 s; the next start resumes."""
     assert_others_end(start(2), 0, signal.SIGKILL)
 
 
@@ -134,8 +138,9 @@ def test_row_9_a_process_is_stopped(start):
     assert_others_end(start(2), 1, signal.SIGSTOP)
 
 
-def assert_resumes(job):
-    """Ends a job as in row 5; checks that it had resumed from the last checkpoint before it."""
+def test_row_5_sigterm_to_one(start):
+    """5: SIGTERM to one rank: same-step save on all, exit 42."""
+    job = start(2)
     job.processes[-1].terminate()
     ends = job.ends(*range(len(job.processes)))
     assert [ended.status for ended in ends] == [42] * len(ends), [e.text[-2000:] for e in ends]
@@ -143,10 +148,3 @@ def assert_resumes(job):
     assert len(said) == 1
     newest = checkpoint.steps(job.workdir)[-1]
     assert newest == int(said.pop()) and checkpoint.damage(job.workdir, newest) == ""
-    if job.before:
-        assert f"resuming {job.workdir} from step {job.before[-1]}" in ends[0].text
-
-
-def test_row_5_sigterm_to_one(start):
-    """5: SIGTERM to one rank: same-step save on all, exit 42; and the runs before it go on."""
-    assert_resumes(start(2))

@@ -1,4 +1,4 @@
-"""Plays the tiny game in several arrangements of this process's devices; for test_parallel.
+"""Trains the tiny GAN several times, each on other devices of this process; for test_parallel.
 
 Run: python parallel_run.py FOLDER STEPS SEEDS MODEL FORM:DEVICES ...
 Writes FORM-DEVICES-SEED.npz (state, scalars of every step) and FORM-DEVICES.json (the collectives

@@ -53,9 +53,6 @@ class ShownSampler:
     def __init__(self, step):
         self.step = step
 
-    def sample(self, **_):
-        raise NotImplementedError
-
     def exhibits(self, count):
         """Returns one image to point at, whose places look at themselves; and one with words."""
         image = np.full((4, 4, 3), 128, np.uint8)

@@ -24,7 +24,7 @@ from sagan.runs import checkpoint  # noqa: E402
 
 _STEPS = 60
 _WORDS = (f"train.steps={_STEPS}", "checkpoint.every_steps=2", "checkpoint.keep=3",
-          "sample.every_steps=30", "checkpoint.statistics_batches=0")  # fmt: skip
+          "sample.every_steps=30", "checkpoint.statistics_batches=1")  # fmt: skip
 _LONGEST = 3.0  # seconds of stepping before a kill
 _ANYWHERE = 0.2  # share of the kills that come at any moment since the start
 _START_SECONDS = 12.0

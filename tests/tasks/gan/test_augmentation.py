@@ -19,7 +19,7 @@ IMAGE = np.random.default_rng(0).uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float
 
 @functools.cache
 def compiled(name, p):
-    """Returns a compiled function of a key and an image, which augments it with probability `p`."""
+    """Returns a compiled augmentation: a function of a key and an image, with probability `p`."""
     return jax.jit(lambda key, image: AUGMENTATIONS[name](key, p, image))
 
 

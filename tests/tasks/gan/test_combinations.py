@@ -147,7 +147,7 @@ def all_pairs():
         missing -= pairs(case) if case else {frozenset(pair.items())}
 
 
-traced_once = functools.cache(jax.jit)
+jitted = functools.cache(jax.jit)  # so that each augmentation is traced once
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_each_pair_of_rows_can_be_traced():
     for case in all_pairs():
         config = config_of(*case)
         task = tasks.build(config, 1)
-        augmentations = [traced_once(augmentation) for augmentation in task.gan.augmentations]
+        augmentations = [jitted(augmentation) for augmentation in task.gan.augmentations]
         task.gan = task.gan._replace(
             networks=networks_of(config.model), augmentations=augmentations
         )

@@ -170,7 +170,7 @@ def test_batch_statistics_of_the_discriminator_are_those_of_all_devices():
 
 
 def test_the_second_derivative_of_convolutions_and_attention_runs_in_the_step():
-    """In test_combinations.py all penalties are in the step, but with small networks."""
+    """R1 with SAGAN's networks. test_combinations.py has all penalties, but only dense networks."""
     config = replace(CONFIG, train={"penalties": ("r1=1",), "d_steps_per_g_step": 1})
     state, scalars = after_one_step(config)
     assert np.isfinite(scalars["loss/penalty"]) and float(scalars["loss/penalty"]) > 0

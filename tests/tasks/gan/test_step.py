@@ -16,7 +16,7 @@ from sagan.config import replace
 from sagan.models.layers import spectral
 from sagan.parallel.devices import Devices
 
-# Images are not flipped, so that the test that works a step out again knows the images of a batch.
+# Images are not flipped, because one test computes a step a second time, from the same images.
 ONE_UPDATE = replace(CONFIG, data={"flip": False}, train={"d_steps_per_g_step": 1})
 STEPS = [(step, 1) for step in range(3)]
 
