@@ -160,7 +160,8 @@ def prepare(
         with activity.during(Phase.SCORING):
             scorer = _scorer(config, task)
 
-        make = functools.partial(state.init, task, config.seed)
+        # Traced once, although its shapes are needed first and its values later.
+        make = jax.jit(functools.partial(state.init, task, config.seed))
         abstract = devices.abstract(make)
         images = contents.of(source)
         if step:

@@ -39,7 +39,11 @@ def test_row_1_killed_mid_step(held, straight, environment, tmp_path):
 
 def test_row_1_killed_at_random_moments(environment, tmp_path):
     """1, 2: kill -9 anywhere; the long form is `python tests/tools/kill_many.py --count 100`."""
-    found = kill_many.kill_many(2, 1, tmp_path, environment, runs.small)
+
+    def command(workdir, *words):
+        return runs.small(workdir, *words, "checkpoint.every_steps=6")
+
+    found = kill_many.kill_many(2, 1, tmp_path, environment, command)
     assert found["compared"] >= 1
 
 

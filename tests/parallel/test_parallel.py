@@ -13,7 +13,6 @@ from support.closeness import differing
 RUN = Path(__file__).parents[1] / "support" / "parallel_run.py"
 STEPS = 20
 SEEDS = 3
-MANY = ["shard_map:8", "pmap:8"]
 
 
 def play(folder, model, *arrangements, seeds, quick):
@@ -29,8 +28,8 @@ def play(folder, model, *arrangements, seeds, quick):
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    folder, arrangements = tmp_path_factory.mktemp("played"), ["shard_map:1", *MANY]
-    return play(folder, "sagan", *arrangements, seeds=SEEDS, quick=True)
+    folder = tmp_path_factory.mktemp("played")
+    return play(folder, "sagan", "shard_map:1", "shard_map:8", seeds=SEEDS, quick=True)
 
 
 def read(folder, name, seed=0):
@@ -38,11 +37,10 @@ def read(folder, name, seed=0):
         return dict(file)
 
 
-@pytest.mark.parametrize("name", [arrangement.replace(":", "-") for arrangement in MANY])
-def test_losses_and_parameters_equal_one_devices(played, name):
+def test_losses_and_parameters_equal_one_devices(played):
     differ = {}
     for seed in range(SEEDS):
-        one, many = read(played, "shard_map-1", seed), read(played, name, seed)
+        one, many = read(played, "shard_map-1", seed), read(played, "shard_map-8", seed)
         assert len(one["scalar loss/d"]) == STEPS
         differ[seed] = differing(one, many)
     # Rarely, rounding changes the sign of a ReLU's input, and the runs differ by 1e-4. A real error
@@ -50,30 +48,24 @@ def test_losses_and_parameters_equal_one_devices(played, name):
     assert sum(not keys for keys in differ.values()) >= SEEDS - 1, differ
 
 
+def about(folder, name):
+    return json.loads((folder / f"{name}.json").read_text())
+
+
 def test_another_seed_gives_another_run(played):
     assert differing(read(played, "shard_map-1", 0), read(played, "shard_map-1", 1))
 
 
 def test_devices_divide_the_work_and_only_all_reduce(played):
-    about = {
-        name: json.loads((played / f"{name}.json").read_text())
-        for name in ("shard_map-1", "shard_map-8", "pmap-8")
-    }
-    alone = about["shard_map-1"]["flops"]
-    for name, found in about.items():
-        assert found["flops"] < 1.1 * alone / int(name[-1]), name
-        assert found["collectives"] == ["all-reduce"], name
+    one, eight = about(played, "shard_map-1"), about(played, "shard_map-8")
+    assert eight["flops"] < 1.1 * one["flops"] / 8
+    assert one["collectives"] == eight["collectives"] == ["all-reduce"]
 
 
 def test_pmap_and_shard_map_end_in_the_same_bits(tmp_path):
     # As compiled for users, which takes long: for a discriminator that is small.
-    play(tmp_path, "support.half_sagan", "shard_map:2", "pmap:2", seeds=1, quick=False)
-    a, b = read(tmp_path, "shard_map-2"), read(tmp_path, "pmap-2")
+    play(tmp_path, "support.half_sagan", "shard_map:8", "pmap:8", seeds=1, quick=False)
+    a, b = read(tmp_path, "shard_map-8"), read(tmp_path, "pmap-8")
     assert a.keys() == b.keys()
     assert [key for key in a if a[key].tobytes() != b[key].tobytes()] == []
-
-
-def test_quick_forms_end_in_the_same_bits(played):
-    for seed in range(SEEDS):
-        a, b = read(played, "shard_map-8", seed), read(played, "pmap-8", seed)
-        assert [key for key in a if a[key].tobytes() != b[key].tobytes()] == []
+    assert about(tmp_path, "pmap-8")["collectives"] == ["all-reduce"]

@@ -127,7 +127,7 @@ def test_learning_rates_beta2_and_the_average_follow_their_schedules():
             "g_learning_rate": "linear:1e-3:0:16",
             "d_learning_rate": "cosine:1e-3:0:16",
             "beta2": "linear:0.9:0.99:16",
-            "ema_decay": "linear:0:0.5:16",
+            "ema_decay": "linear:0:0.75:16",
         },
     )
     states, _ = Training(config).play([(step, 1) for step in range(3)])
@@ -135,7 +135,7 @@ def test_learning_rates_beta2_and_the_average_follow_their_schedules():
     for player in ("g", "d"):  # both rates are 0 at the third step
         assert same_bits(getattr(third, player).params, getattr(last, player).params) == []
         assert same_bits(getattr(third, player).opt_state, getattr(last, player).opt_state) != []
-    expected = jax.tree.map(lambda a, b: 0.5 * a + 0.5 * b, third.ema, last.g.params)
+    expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, third.ema, last.g.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), last.ema, expected)
 
 
