@@ -6,9 +6,12 @@ sagan bench --parts features --beside "python tests/support/peer_features.py"
 is JSON.
 """
 
+import contextlib
+import importlib.util
 import json
 import statistics
 import time
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -22,6 +25,10 @@ def declare_operators():
     Its Python code registers shapes for two operators, which must be declared first.
     Returns: an object to keep for as long as torchvision is used.
     """
+    found = importlib.util.find_spec("torchvision")
+    for path in Path(found.origin).parent.glob("_C*.so") if found else ():
+        with contextlib.suppress(OSError):  # it was built for another kind of torch
+            torch.ops.load_library(str(path))
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
