@@ -1,6 +1,5 @@
 """Two CPU devices, fast compiles, strict shapes: for every test."""
 
-import gc
 import os
 from pathlib import Path
 
@@ -21,11 +20,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_collection_modifyitems(items):
     """Starts with the files that take minutes, so that no process is left with one at the end."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("faults", "slow"))))
-
-
-def pytest_sessionfinish():
-    """Hides everything from the garbage collector, which pytest runs several times at the end."""
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,8 @@ def declare_operators():
     """
     found = importlib.util.find_spec("torchvision")
     for path in Path(found.origin).parent.glob("_C*.so") if found else ():
-        with contextlib.suppress(OSError):  # it was built for another kind of torch
+        # Operators that were built for another kind of torch, such as CUDA's, do not load.
+        with contextlib.suppress(OSError):
             torch.ops.load_library(str(path))
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
