@@ -160,9 +160,7 @@ def prepare(
         with activity.during(Phase.SCORING):
             scorer = _scorer(config, task)
 
-        # `abstract` needs the shapes of the first state, and `create_in_background` computes it.
-        # JAX traces a function that is jitted here only once for both.
-        make = jax.jit(functools.partial(state.init, task, config.seed))
+        make = functools.partial(state.init, task, config.seed)
         abstract = devices.abstract(make)
         images = contents.of(source)
         if step:
