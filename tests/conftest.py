@@ -1,6 +1,7 @@
 """Two CPU devices, fast compiles, strict shapes: for every test."""
 
 import os
+import signal
 from pathlib import Path
 
 from support.compiling import compile_quickly
@@ -20,6 +21,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_collection_modifyitems(items):
     """Starts with the files that take minutes, so that no process is left with one at the end."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("faults", "slow"))))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _can_be_interrupted():
+    """Restores SIGINT, for the tests of signals and for the processes that tests start.
+
+    It is ignored in jobs that a script starts in the background, and in what they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,11 @@
 """A finished run, made once, which tests copy and damage."""
 
 import shutil
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 from support import processes, runs
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _can_be_interrupted():
-    """Restores SIGINT, which a shell's background jobs ignore, for what tests start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
