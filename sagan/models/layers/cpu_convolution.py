@@ -113,38 +113,40 @@ def _matmul_form(t: _Transform, rounds_factors: bool) -> _Form:
     def matrices(kernel):
         return (taps @ kernel.astype(jnp.float32).reshape(9, -1)).reshape(-1, *kernel.shape[2:])
 
-    def through(into, x, product, kernel, out):
+    def through(into, x, over, kernel, out):
         parts = split(into, x)
         flat = parts.reshape(n * n, -1, x.shape[-1])
-        products = _product(product, flat, matrices(kernel), factor_dtype(x.dtype))
+        products = _product(flat, matrices(kernel), over, factor_dtype(x.dtype))
         return out(products.reshape(*parts.shape[:-1], -1)).astype(x.dtype)
 
     def apply(x, kernel):
-        return through(t.split, x, "kpc,kcf->kpf", kernel, join)
+        return through(t.split, x, (2, 1), kernel, join)  # kpc, kcf -> kpf
 
     def adjoint(y, kernel):
-        return through(t.join_adjoint, y, "kpf,kcf->kpc", kernel, split_adjoint)
+        return through(t.join_adjoint, y, (2, 2), kernel, split_adjoint)  # kpf, kcf -> kpc
 
     def kernel_grad(x, y):
         dtype = factor_dtype(x.dtype)
         if dtype == jnp.float32:
             factors = (split(f, z) for f, z in ((t.split, x), (t.join_adjoint, y)))
             a, b = (parts.reshape(n * n, -1, parts.shape[-1]) for parts in factors)
-            grad = _product("kpc,kpf->kcf", a, b, dtype)
+            grad = _product(a, b, (1, 1), dtype)  # kpc, kpf -> kcf
         else:
             # XLA:CPU multiplies bfloat16 at less than half the speed if positions come first.
             pairs = ((t.split, _positions_last(x)), (t.join_adjoint, _positions_last(y)))
             a, b = (split(f, z).reshape(n * n, len(z), -1) for f, z in pairs)
-            grad = _product("kcp,kfp->kcf", a, b, dtype)
+            grad = _product(a, b, (2, 2), dtype)  # kcp, kfp -> kcf
         grad = taps.T @ grad.reshape(n * n, -1)
         return grad.reshape(3, 3, x.shape[-1], y.shape[-1]).astype(x.dtype)
 
     return _differentiable(apply, adjoint, kernel_grad)
 
 
-def _product(which, a, b, dtype):
-    """Returns an einsum of factors rounded to `dtype`, summed in float32."""
-    return jnp.einsum(which, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+def _product(a, b, over, dtype):
+    """Multiplies parts by parts, rounded to `dtype`, and sums over an axis of each in float32."""
+    dimensions = (tuple((axis,) for axis in over), ((0,), (0,)))
+    a, b = a.astype(dtype), b.astype(dtype)
+    return lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
 
 
 @functools.cache
@@ -174,7 +176,12 @@ def _following(x, axis):
 
 
 def _padded(x, axis, widths):
-    return jnp.pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)])
+    return _pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)])
+
+
+def _pad(x, widths):
+    """`jnp.pad` with zeros. This module calls lax, which is traced several times faster."""
+    return lax.pad(x, np.zeros((), x.dtype), [(low, high, 0) for low, high in widths])
 
 
 def _phases(x, axis):
@@ -233,30 +240,37 @@ _DOUBLING = _Transform(
 )
 
 
+_BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))  # one pixel around an image
+_TAPS = [(i, j) for i in range(3) for j in range(3)]
+
+
 def _windows(x):
     """Returns x shifted by each of the nine taps, and zero outside the image."""
-    _, h, w, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    b, h, w, c = x.shape
+    padded = _pad(x, _BORDER)
+    return [lax.slice(padded, (0, i, j, 0), (b, i + h, j + w, c)) for i, j in _TAPS]
 
 
 def _narrow_apply(x, kernel):
-    columns = jnp.concatenate(_windows(x), -1)
+    columns = lax.concatenate(_windows(x), 3)
     return columns @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _narrow_adjoint(y, kernel):
     b, h, w, _ = y.shape
-    columns = y @ kernel.reshape(-1, kernel.shape[-1]).T
-    columns = jnp.pad(columns, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(b, h + 2, w + 2, 3, 3, -1)
-    return sum(
-        columns[:, 2 - i : 2 - i + h, 2 - j : 2 - j + w, i, j] for i in range(3) for j in range(3)
+    c = kernel.shape[2]
+    columns = _pad(y @ kernel.reshape(-1, kernel.shape[-1]).T, _BORDER)  # (b, h + 2, w + 2, 9 c)
+    shifted = (
+        lax.slice(columns, (0, 2 - i, 2 - j, n * c), (b, 2 - i + h, 2 - j + w, (n + 1) * c))
+        for n, (i, j) in enumerate(_TAPS)
     )
+    return functools.reduce(lax.add, shifted)
 
 
 def _narrow_kernel_grad(x, y):
-    columns = jnp.concatenate(_windows(x), -1)
-    grad = jnp.einsum("bhwc,bhwf->cf", columns, y)
+    columns = lax.concatenate(_windows(x), 3)
+    positions = (0, 1, 2)
+    grad = lax.dot_general(columns, y, ((positions, positions), ((), ())))
     return grad.reshape(3, 3, x.shape[-1], y.shape[-1])
 
 
@@ -265,7 +279,7 @@ _narrow = _differentiable(_narrow_apply, _narrow_adjoint, _narrow_kernel_grad)
 
 def _turned(kernel):
     """Returns the kernel of the adjoint: turned by half a circle, inputs and outputs exchanged."""
-    return kernel[::-1, ::-1].swapaxes(2, 3)
+    return lax.rev(kernel, (0, 1)).swapaxes(2, 3)
 
 
 class Products(NamedTuple):
@@ -288,8 +302,9 @@ class Products(NamedTuple):
             return _narrow.apply(*wide).astype(x.dtype)
         if kernel.shape[-1] <= 8:
             return _narrow.adjoint(wide[0], _turned(wide[1])).astype(x.dtype)
-        even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-        return self.winograd.apply(even, kernel)[:, :height, :width]
+        even = _pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        y = self.winograd.apply(even, kernel)
+        return lax.slice(y, (0, 0, 0, 0), (*x.shape[:3], y.shape[3]))
 
     def upsample_convolve(self, x, kernel):
         """Repeats each pixel into 2x2, then convolves."""

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sagan.parallel import platform as hardware
@@ -45,7 +46,7 @@ def init(params: Params, key: PRNGKeyArray, platform: Platform | None = None) ->
     cuts = list(itertools.accumulate(sizes.values()))
     parts = jnp.split(jax.random.normal(key, (sum(sizes.values()),)), cuts[:-1])
     stats = dict(zip(sizes, map(_unit, parts), strict=True))
-    return jax.lax.fori_loop(
+    return lax.fori_loop(
         0, _WARM_UP_STEPS, lambda _, stats: moved(iterate(params, stats, platform)), stats
     )
 
@@ -53,14 +54,15 @@ def init(params: Params, key: PRNGKeyArray, platform: Platform | None = None) ->
 def iterate(params: Params, stats: Stats, platform: Platform | None = None) -> Vectors:
     """Takes one power iteration for each leaf that `stats` names. It has no gradient."""
     vectors = {}
-    matrices = jax.lax.stop_gradient(_matrices(params, stats))
+    matrices = lax.stop_gradient(_matrices(params, stats))
     for group in _groups(matrices, platform):
         matrix, u = (_stacked(x, group) for x in (matrices, stats))
-        v = _unit(_multiply(matrix, u[..., None])[..., 0])
-        u = _unit(_multiply(v[:, None], matrix)[:, 0])
-        for path, one_u, one_v in zip(group, u, v, strict=True):
+        v = _unit(_dot(matrix, u, 2))
+        u = _unit(_dot(matrix, v, 1))
+        for i, path in enumerate(group):
             into, out = matrices[path].shape
-            vectors[path] = (one_u[:out], one_v[:into])
+            one_u, one_v = (lax.index_in_dim(x, i, keepdims=False) for x in (u, v))
+            vectors[path] = (_first(one_u, (out,)), _first(one_v, (into,)))
     return {path: vectors[path] for path in stats}
 
 
@@ -84,10 +86,10 @@ def normalize(params: Params, vectors: Vectors, platform: Platform | None = None
     flat: dict[str, Any] = flatten_dict(params, sep="/")
     for group, matrix, sigma in _sigmas(params, vectors, platform):
         # The gradient of a split is a concatenation; that of indexing is a sum of whole arrays.
-        parts = jnp.split(matrix / sigma[:, None, None], len(group))
+        parts = jnp.split(matrix / lax.expand_dims(sigma, (1, 2)), len(group))
         for path, part in zip(group, parts, strict=True):
             into, out = _matrix(flat[path]).shape
-            flat[path] = part[0, :into, :out].reshape(flat[path].shape)
+            flat[path] = _first(part, (1, into, out)).reshape(flat[path].shape)
     return unflatten_dict(flat, sep="/")
 
 
@@ -99,7 +101,7 @@ def _sigmas(
     for group in _groups(matrices, platform):
         matrix = _stacked(matrices, group)
         u, v = (_stacked({path: vectors[path][i] for path in group}, group) for i in (0, 1))
-        yield group, matrix, jnp.vecdot(v, _multiply(matrix, u[..., None])[..., 0])
+        yield group, matrix, _dot(v, _dot(matrix, u, 2), 1)
 
 
 def _groups(
@@ -129,7 +131,7 @@ def _groups(
 def _stacked(arrays: Mapping[str, Array], group: list[str]) -> Array:
     """Returns the arrays of a group as one, padded with zeros to the size of the first."""
     if len(group) == 1:
-        return arrays[group[0]][None]
+        return lax.expand_dims(arrays[group[0]], (0,))
     size = arrays[group[0]].shape
 
     def padded(x: Array) -> Array:
@@ -149,11 +151,19 @@ def _weights(params: Params) -> dict[str, Array]:
 
 
 def _matrix(weight: Float[Array, "... out"]) -> Float[Array, "in out"]:
-    return weight.reshape(-1, weight.shape[-1])  # (kh * kw * in, out)
+    out = weight.shape[-1]
+    return lax.reshape(weight, (weight.size // out, out))  # (kh * kw * in, out)
 
 
-def _multiply(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+def _dot(arrays: Float[Array, "n ..."], vectors: Float[Array, "n k"], axis: int) -> Array:
+    """Multiplies each array with its vector, and sums over this axis of the arrays."""
+    over = (((axis,), (1,)), ((0,), (0,)))
+    return lax.dot_general(arrays, vectors, over, precision=lax.Precision.HIGHEST)
+
+
+def _first(x: Array, size: tuple[int, ...]) -> Array:
+    """Returns the first elements along each axis, without the zeros that a group is padded with."""
+    return x if x.shape == size else lax.slice(x, [0] * x.ndim, size)
 
 
 def _unit(x: Float[Array, "... n"]) -> Float[Array, "... n"]:
