@@ -144,7 +144,7 @@ def _matmul_form(t: _Transform, rounds_factors: bool) -> _Form:
 
 def _product(a, b, over, dtype):
     """Multiplies parts by parts, rounded to `dtype`, and sums over an axis of each in float32."""
-    dimensions = (tuple((axis,) for axis in over), ((0,), (0,)))
+    dimensions = ((over[:1], over[1:]), ((0,), (0,)))
     a, b = a.astype(dtype), b.astype(dtype)
     return lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
 
