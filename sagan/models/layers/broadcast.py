@@ -3,12 +3,11 @@
 import functools
 
 import jax
-import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def broadcast_parameter(
     parameter: Float[Array, "b h w C"], shape: tuple[int, ...], dtype: DTypeLike
 ) -> Float[Array, "B H W C"]:
@@ -17,11 +16,22 @@ def broadcast_parameter(
     Otherwise jax would sum the gradient over all positions in `dtype`, and in bfloat16 the sum of
     257 ones is 256.
     """
-    return jnp.broadcast_to(parameter.astype(dtype), shape)
+    if parameter.dtype == dtype:
+        return _broadcast(parameter, shape)
+    return _cast(parameter, shape, dtype)
+
+
+def _broadcast(parameter, shape):
+    return lax.broadcast_in_dim(parameter, shape, range(parameter.ndim))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _cast(parameter, shape, dtype):
+    return _broadcast(parameter.astype(dtype), shape)
 
 
 def _forward(parameter, shape, dtype):
-    return broadcast_parameter(parameter, shape, dtype), parameter
+    return _cast(parameter, shape, dtype), parameter
 
 
 def _backward(shape, dtype, parameter, cotangent):
@@ -29,4 +39,4 @@ def _backward(shape, dtype, parameter, cotangent):
     return (cotangent.astype(parameter.dtype).sum(axes, keepdims=True),)
 
 
-broadcast_parameter.defvjp(_forward, _backward)
+_cast.defvjp(_forward, _backward)

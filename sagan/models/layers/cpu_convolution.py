@@ -58,7 +58,7 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
     This holds because <apply(x, k), y> = <x, adjoint(y, k)> = <k, kernel_grad(x, y)> is linear in
     each of x, k and y. The backward pass keeps the arguments, not the larger arrays in between.
     """
-    form = _Form(*(jax.custom_vjp(f) for f in (apply, adjoint, kernel_grad)))
+    form = _Form(*(jax.custom_vjp(jax.jit(f)) for f in (apply, adjoint, kernel_grad)))
     rules = (
         (form.apply, lambda x, k, y: (form.adjoint(y, k), form.kernel_grad(x, y))),
         (form.adjoint, lambda y, k, x: (form.apply(x, k), form.kernel_grad(x, y))),

@@ -60,7 +60,7 @@ class BatchNorm(nn.Module):
         gain, bias = self._gain_and_bias(condition, x.shape[-1])
 
         def spread(rows: Float[Array, "b C"]) -> Float[Array, "B H W C"]:
-            return broadcast_parameter(rows[:, None, None], x.shape, self.dtype)
+            return broadcast_parameter(jax.lax.expand_dims(rows, (1, 2)), x.shape, self.dtype)
 
         return normalized * spread(gain) + spread(bias)
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from sagan.config import ConfigError
@@ -20,10 +21,12 @@ from sagan.parallel.platform import Platform
 
 Initializer = nn.initializers.Initializer
 Init = Literal["xavier", "orthogonal", "normal"]
+# Whenever a network is applied, Flax traces each initializer again, to compare its shape with that
+# of the parameter. A jitted function is traced only once for each shape.
 INITIALIZERS: Mapping[str, Initializer] = {
-    "xavier": nn.initializers.glorot_uniform(),
-    "orthogonal": nn.initializers.orthogonal(),
-    "normal": nn.initializers.normal(0.02),
+    "xavier": jax.jit(nn.initializers.glorot_uniform(), static_argnums=(1, 2)),
+    "orthogonal": jax.jit(nn.initializers.orthogonal(), static_argnums=(1, 2)),
+    "normal": jax.jit(nn.initializers.normal(0.02), static_argnums=(1, 2)),
 }
 
 # Image sizes of networks whose smallest map has 4, 5, 6 or 7 px and is doubled one to seven times.
