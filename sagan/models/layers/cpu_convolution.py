@@ -41,6 +41,8 @@ import numpy as np
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from sagan.models.layers.windows import TAPS, pad, windows, with_border
+
 _H, _W = 1, 2  # the axes of an image
 
 
@@ -58,6 +60,7 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
     This holds because <apply(x, k), y> = <x, adjoint(y, k)> = <k, kernel_grad(x, y)> is linear in
     each of x, k and y. The backward pass keeps the arguments, not the larger arrays in between.
     """
+    # Jitted functions are traced only once for each shape.
     form = _Form(*(jax.custom_vjp(jax.jit(f)) for f in (apply, adjoint, kernel_grad)))
     rules = (
         (form.apply, lambda x, k, y: (form.adjoint(y, k), form.kernel_grad(x, y))),
@@ -176,12 +179,7 @@ def _following(x, axis):
 
 
 def _padded(x, axis, widths):
-    return _pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)])
-
-
-def _pad(x, widths):
-    """`jnp.pad` with zeros. This module calls lax, which is traced several times faster."""
-    return lax.pad(x, np.zeros((), x.dtype), [(low, high, 0) for low, high in widths])
+    return pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)])
 
 
 def _phases(x, axis):
@@ -240,37 +238,24 @@ _DOUBLING = _Transform(
 )
 
 
-_BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))  # one pixel around an image
-_TAPS = [(i, j) for i in range(3) for j in range(3)]
-
-
-def _windows(x):
-    """Returns x shifted by each of the nine taps, and zero outside the image."""
-    b, h, w, c = x.shape
-    padded = _pad(x, _BORDER)
-    return [lax.slice(padded, (0, i, j, 0), (b, i + h, j + w, c)) for i, j in _TAPS]
-
-
 def _narrow_apply(x, kernel):
-    columns = lax.concatenate(_windows(x), 3)
-    return columns @ kernel.reshape(-1, kernel.shape[-1])
+    return windows(x) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _narrow_adjoint(y, kernel):
     b, h, w, _ = y.shape
     c = kernel.shape[2]
-    columns = _pad(y @ kernel.reshape(-1, kernel.shape[-1]).T, _BORDER)  # (b, h + 2, w + 2, 9 c)
+    columns = with_border(y @ kernel.reshape(-1, kernel.shape[-1]).T)  # (b, h + 2, w + 2, 9 c)
     shifted = (
         lax.slice(columns, (0, 2 - i, 2 - j, n * c), (b, 2 - i + h, 2 - j + w, (n + 1) * c))
-        for n, (i, j) in enumerate(_TAPS)
+        for n, (i, j) in enumerate(TAPS)
     )
     return functools.reduce(lax.add, shifted)
 
 
 def _narrow_kernel_grad(x, y):
-    columns = lax.concatenate(_windows(x), 3)
     positions = (0, 1, 2)
-    grad = lax.dot_general(columns, y, ((positions, positions), ((), ())))
+    grad = lax.dot_general(windows(x), y, ((positions, positions), ((), ())))
     return grad.reshape(3, 3, x.shape[-1], y.shape[-1])
 
 
@@ -302,7 +287,7 @@ class Products(NamedTuple):
             return _narrow.apply(*wide).astype(x.dtype)
         if kernel.shape[-1] <= 8:
             return _narrow.adjoint(wide[0], _turned(wide[1])).astype(x.dtype)
-        even = _pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        even = pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
         y = self.winograd.apply(even, kernel)
         return lax.slice(y, (0, 0, 0, 0), (*x.shape[:3], y.shape[3]))
 

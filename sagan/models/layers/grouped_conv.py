@@ -6,6 +6,7 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
+from sagan.models.layers.windows import windows
 from sagan.parallel import platform as hardware
 from sagan.parallel.platform import Platform
 
@@ -52,14 +53,8 @@ def _product(
 ) -> Float[Array, "B H W C"]:
     b, h, w, channels = x.shape
     width = channels // groups
-    padded = lax.pad(x, jnp.zeros((), x.dtype), [(n, n, 0) for n in (0, 1, 1, 0)])
-    padded = padded.reshape(b, h + 2, w + 2, groups, width).transpose(3, 0, 1, 2, 4)
-    taps = [
-        lax.slice(padded, (0, 0, i, j, 0), (groups, b, i + h, j + w, width))
-        for i in range(3)
-        for j in range(3)
-    ]
-    patches = lax.concatenate(taps, 4).reshape(groups, b * h * w, 9 * width)
+    split = x.reshape(b, h, w, groups, width).transpose(3, 0, 1, 2, 4)
+    patches = windows(split).reshape(groups, b * h * w, 9 * width)
     matrices = kernel.reshape(9 * width, groups, width).transpose(1, 0, 2)
     return (
         (patches @ matrices)
