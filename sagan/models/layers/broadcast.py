@@ -16,7 +16,7 @@ def broadcast_parameter(
     Otherwise jax would sum the gradient over all positions in `dtype`, and in bfloat16 the sum of
     257 ones is 256.
     """
-    # Without a cast, jax's own gradient is the same.
+    # If the types are equal, jax itself sums the gradient in the parameter's type.
     if parameter.dtype == dtype:
         return _broadcast(parameter, shape)
     return _cast(parameter, shape, dtype)

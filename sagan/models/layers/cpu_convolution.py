@@ -60,7 +60,7 @@ def _differentiable(apply, adjoint, kernel_grad) -> _Form:
     This holds because <apply(x, k), y> = <x, adjoint(y, k)> = <k, kernel_grad(x, y)> is linear in
     each of x, k and y. The backward pass keeps the arguments, not the larger arrays in between.
     """
-    # Jitted functions are traced only once for each shape.
+    # They are jitted so that jax traces each only once for the same shapes.
     form = _Form(*(jax.custom_vjp(jax.jit(f)) for f in (apply, adjoint, kernel_grad)))
     rules = (
         (form.apply, lambda x, k, y: (form.adjoint(y, k), form.kernel_grad(x, y))),
@@ -146,7 +146,7 @@ def _matmul_form(t: _Transform, rounds_factors: bool) -> _Form:
 
 
 def _product(a, b, over, dtype):
-    """Multiplies parts by parts, rounded to `dtype`, and sums over an axis of each in float32."""
+    """Multiplies a[n] and b[n], rounded to `dtype`; sums over these axes of a and b in float32."""
     dimensions = ((over[:1], over[1:]), ((0,), (0,)))
     a, b = a.astype(dtype), b.astype(dtype)
     return lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)

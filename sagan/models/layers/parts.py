@@ -21,8 +21,9 @@ from sagan.parallel.platform import Platform
 
 Initializer = nn.initializers.Initializer
 Init = Literal["xavier", "orthogonal", "normal"]
-# Whenever a network is applied, Flax traces each initializer again, to compare its shape with that
-# of the parameter. A jitted function is traced only once for each shape.
+# Whenever a network is applied, Flax compares the shape of each parameter with the shape that its
+# initializer returns, and traces the initializer to find that out. The initializers are jitted
+# because jax remembers the trace of a jitted function and does not repeat it for the same shape.
 INITIALIZERS: Mapping[str, Initializer] = {
     "xavier": jax.jit(nn.initializers.glorot_uniform(), static_argnums=(1, 2)),
     "orthogonal": jax.jit(nn.initializers.orthogonal(), static_argnums=(1, 2)),

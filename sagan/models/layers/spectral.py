@@ -156,13 +156,17 @@ def _matrix(weight: Float[Array, "... out"]) -> Float[Array, "in out"]:
 
 
 def _dot(arrays: Float[Array, "n ..."], vectors: Float[Array, "n k"], axis: int) -> Array:
-    """Multiplies each array with its vector, and sums over this axis of the arrays."""
+    """Returns for each n the product of arrays[n] and vectors[n], summed over one axis.
+
+    Args:
+      axis: the axis of `arrays` to sum over. It has as many elements as a vector.
+    """
     over = (((axis,), (1,)), ((0,), (0,)))
     return lax.dot_general(arrays, vectors, over, precision=lax.Precision.HIGHEST)
 
 
 def _first(x: Array, size: tuple[int, ...]) -> Array:
-    """Returns the first elements along each axis, without the zeros that a group is padded with."""
+    """Cuts x to `size`, which removes the zeros that padded it to the size of its group."""
     return x if x.shape == size else lax.slice(x, [0] * x.ndim, size)
 
 

@@ -1,6 +1,6 @@
-"""What a 3x3 kernel reads at each of its nine taps.
+"""The pixels that a 3x3 kernel covers, at each of its nine positions (taps).
 
-These functions call `lax`, because it is traced several times faster than `jax.numpy`.
+These functions call `jax.lax` and not `jax.numpy`, because jax traces `lax` several times faster.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,20 @@ TAPS = [(i, j) for i in range(3) for j in range(3)]
 
 
 def pad(x: Array, widths: Sequence[tuple[int, int]]) -> Array:
-    """Adds so many zeros before and after x along each axis."""
+    """Pads x with zeros. `widths` has for each axis how many to add before it and after it."""
     return lax.pad(x, np.zeros((), x.dtype), [(low, high, 0) for low, high in widths])
 
 
 def with_border(x: Float[Array, "... H W C"]) -> Float[Array, "... H+2 W+2 C"]:
-    """Adds one pixel of zeros on each side of the images."""
+    """Pads images with one pixel of zeros on each of their four sides."""
     return pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
 
 
 def windows(x: Float[Array, "... H W C"]) -> Float[Array, "... H W 9*C"]:
-    """Joins the channels of the nine pixels around each pixel; outside the image they are zero."""
+    """Returns for each pixel the channels of the 3x3 pixels around it, row by row.
+
+    Pixels outside the image count as zero.
+    """
     *leading, height, width, channels = x.shape
     padded, start = with_border(x), [0] * len(leading)
     shifted = [

@@ -34,13 +34,14 @@ def test_ones_are_counted_in_bfloat16():
     assert count(jnp.zeros((1, 1, 1, 1))).item() == 257
 
 
-def test_second_derivatives():
+@pytest.mark.parametrize("dtype, rounding", [(jnp.float32, 1e-5), (jnp.bfloat16, 2**-8)])
+def test_second_derivatives(dtype, rounding):
     """Gradient penalties need them."""
 
     def cubed(row):
-        return (broadcast_parameter(row, SHAPE, jnp.float32) ** 3).sum()
+        return (broadcast_parameter(row, SHAPE, dtype) ** 3).sum()
 
     row = jnp.arange(1.0, 4).reshape(1, 1, 1, 3)
     second = jax.grad(lambda row: (jax.grad(cubed)(row) ** 2).sum())(row)
     # d/dx (3 n x^2)^2 = 36 n^2 x^3
-    np.testing.assert_allclose(second, 36 * 70**2 * row**3, rtol=1e-5)
+    np.testing.assert_allclose(second, 36 * 70**2 * row**3, rtol=rounding)
